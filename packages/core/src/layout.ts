@@ -1,0 +1,169 @@
+// (name, version, uuid) to keys and back: the only file that knows a path. docs/layout.md specifies
+// it for everyone else who reads or writes this store.
+//
+//   <name>-<uuid>/backing                the bytes: a plain raw or qcow2 file, usable without us
+//   <name>-<uuid>/backing.cfg            Longhorn's record of that file
+//   .catalog/<name>/<version>.json       the published version record; its presence means "ready"
+//   .jobs/<name>-<uuid>/<epoch>.json       a claim on the work; epoch 1 made it, a take-over adds one
+//   .jobs/<name>-<uuid>/<epoch>.beat.json  counter and progress, written only by that epoch's owner
+//   .jobs/<name>-<uuid>/cancel.json        a wish to stop
+//   .jobs/<name>-<uuid>/end.json           the outcome
+//   .marks/<name>-<uuid>/<id>.json       "I may be removing these bytes": forbids new references
+//
+// A name may hold "-", so `<name>-<uuid>` is read from its end: the last 8 characters are the uuid.
+
+import { randomBytes } from 'node:crypto'
+import { ImageError } from './errors.ts'
+
+/** The version of this layout, written into every record. */
+export const layoutVersion: number = 1
+
+export const catalogPrefix = '.catalog/'
+export const jobsPrefix = '.jobs/'
+export const marksPrefix = '.marks/'
+
+const namePattern = /^[a-z0-9][a-z0-9_.-]+$/
+const versionPattern = /^[A-Za-z0-9][A-Za-z0-9._-]*$/
+const uuidPattern = /^[0-9a-f]{8}$/
+/** A version that counts: a positive number of at most 15 digits, which a double holds exactly. */
+const numericPattern = /^[1-9][0-9]{0,14}$/
+
+/** Throws `invalid_argument` unless `name` is `^[a-z0-9][a-z0-9_.-]+$` of 2 to 64 characters. */
+export function assertName(name: string): void {
+  if (name.length > 64 || !namePattern.test(name)) {
+    throw new ImageError(
+      'invalid_argument',
+      `${quote(name)} is no image name: 2 to 64 characters, lower-case letters, digits, "-", "_" ` +
+        'and ".", beginning with a letter or digit.',
+    )
+  }
+}
+
+/** Throws `invalid_argument` unless `version` is `^[A-Za-z0-9][A-Za-z0-9._-]*$` of at most 64. */
+export function assertVersion(version: string): void {
+  if (version.length > 64 || !versionPattern.test(version)) {
+    throw new ImageError(
+      'invalid_argument',
+      `${quote(version)} is no version: 1 to 64 letters, digits, ".", "_" and "-", beginning with ` +
+        'a letter or digit.',
+    )
+  }
+}
+
+/** Throws `invalid_argument` unless `uuid` is 8 lower-case hex characters, Longhorn's form. */
+export function assertUuid(uuid: string): void {
+  if (!uuidPattern.test(uuid)) {
+    throw new ImageError(
+      'invalid_argument',
+      `${quote(uuid)} is no uuid: 8 lower-case hex characters are expected.`,
+    )
+  }
+}
+
+function quote(text: string): string {
+  return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text)
+}
+
+export function isNumericVersion(version: string): boolean {
+  return numericPattern.test(version)
+}
+
+/** A uuid in Longhorn's form, not yet reserved. */
+export function drawUuid(): string {
+  return randomBytes(4).toString('hex')
+}
+
+/** `<name>-<uuid>`: what the folders of one ingest are called. */
+export function ingestId(name: string, uuid: string): string {
+  return `${name}-${uuid}`
+}
+
+/** The name and uuid in `<name>-<uuid>`; undefined when the text is not one of ours. */
+export function parseIngestId(id: string): { name: string; uuid: string } | undefined {
+  const name = id.slice(0, -9)
+  const uuid = id.slice(-8)
+  if (id.at(-9) !== '-' || !uuidPattern.test(uuid)) return undefined
+  if (name.length > 64 || !namePattern.test(name)) return undefined
+  return { name, uuid }
+}
+
+export function bytesKey(name: string, uuid: string): string {
+  return `${ingestId(name, uuid)}/backing`
+}
+
+export function configKey(name: string, uuid: string): string {
+  return `${ingestId(name, uuid)}/backing.cfg`
+}
+
+/** The name and uuid that a bytes key names; undefined when it is no key of bytes. */
+export function parseBytesKey(key: string): { name: string; uuid: string } | undefined {
+  return key.endsWith('/backing') ? parseIngestId(key.slice(0, -'/backing'.length)) : undefined
+}
+
+export function bytesPrefix(name: string, uuid: string): string {
+  return `${ingestId(name, uuid)}/`
+}
+
+export function recordPrefix(name: string): string {
+  return `${catalogPrefix}${name}/`
+}
+
+export function recordKey(name: string, version: string): string {
+  return `${recordPrefix(name)}${version}.json`
+}
+
+/** The name and version that a record's key stands for. */
+export function parseRecordKey(key: string): { name: string; version: string } | undefined {
+  const match = /^\.catalog\/([^/]+)\/([^/]+)\.json$/.exec(key)
+  const [, name = '', version = ''] = match ?? []
+  if (!namePattern.test(name) || !versionPattern.test(version)) return undefined
+  return { name, version }
+}
+
+export function jobPrefix(name: string, uuid: string): string {
+  return `${jobsPrefix}${ingestId(name, uuid)}/`
+}
+
+export function claimKey(name: string, uuid: string, epoch: number): string {
+  return `${jobPrefix(name, uuid)}${epoch}.json`
+}
+
+export function beatKey(name: string, uuid: string, epoch: number): string {
+  return `${jobPrefix(name, uuid)}${epoch}.beat.json`
+}
+
+export function cancelKey(name: string, uuid: string): string {
+  return `${jobPrefix(name, uuid)}cancel.json`
+}
+
+export function endKey(name: string, uuid: string): string {
+  return `${jobPrefix(name, uuid)}end.json`
+}
+
+/** What one file of a job is. */
+export type JobFile =
+  | { name: string; uuid: string; kind: 'claim' | 'beat'; epoch: number }
+  | { name: string; uuid: string; kind: 'cancel' | 'end' }
+
+export function parseJobKey(key: string): JobFile | undefined {
+  const match = /^\.jobs\/([^/]+)\/(?:([1-9][0-9]{0,8})(\.beat)?|(cancel|end))\.json$/.exec(key)
+  const ingest = parseIngestId(match?.[1] ?? '')
+  if (!match || !ingest) return undefined
+  const word = match[4]
+  if (word === 'cancel' || word === 'end') return { ...ingest, kind: word }
+  return { ...ingest, kind: match[3] ? 'beat' : 'claim', epoch: Number(match[2]) }
+}
+
+export function markPrefix(name: string, uuid: string): string {
+  return `${marksPrefix}${ingestId(name, uuid)}/`
+}
+
+export function markKey(name: string, uuid: string, id: string): string {
+  return `${markPrefix(name, uuid)}${id}.json`
+}
+
+/** The name and uuid that a mark forbids. */
+export function parseMarkKey(key: string): { name: string; uuid: string } | undefined {
+  const match = /^\.marks\/([^/]+)\/[^/]+\.json$/.exec(key)
+  return match ? parseIngestId(match[1] ?? '') : undefined
+}

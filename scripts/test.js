@@ -1,0 +1,87 @@
+// The strict test runner. Stock uvu exits 0 when a file forgets `.run()`, a pattern matches nothing,
+// a `before` hook throws, or a test throws a string; this one does not. It runs each file's suites
+// under a watchdog and ends with `N passed, N failed, N skipped` alone on a line.
+//
+//   node scripts/test.js PATH...     compiled test files, or folders that hold some
+
+import { readdirSync, statSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+
+// uvu looks at this when it is loaded: suites are then queued here instead of run by themselves.
+globalThis.UVU_DEFER = 1
+const suiteTimeoutMs = 240_000
+
+function testFiles(path) {
+  if (!statSync(path).isDirectory()) return [path]
+  return readdirSync(path, { withFileTypes: true })
+    .flatMap((entry) => {
+      const child = join(path, entry.name)
+      // Symbolic links are not followed: a workspace links its packages to each other.
+      if (entry.isDirectory()) return entry.name === 'node_modules' ? [] : testFiles(child)
+      return entry.isFile() && entry.name.endsWith('.test.js') ? [child] : []
+    })
+    .toSorted()
+}
+
+async function within(timeoutMs, work, what) {
+  let timer
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what} took over ${timeoutMs} ms`)), timeoutMs)
+  })
+  try {
+    return await Promise.race([work, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+const totals = { passed: 0, failed: 0, skipped: 0 }
+
+async function runFile(file) {
+  // uvu must be loaded, and have seen UVU_DEFER, before the test file loads it.
+  await import('uvu')
+  const index = globalThis.UVU_QUEUE.push([null]) - 1
+  globalThis.UVU_INDEX = index
+  await import(pathToFileURL(resolve(file)).href)
+  const suites = globalThis.UVU_QUEUE[index].slice(1)
+  if (suites.length === 0) throw new Error('no suite was queued: is `.run()` missing?')
+  for (const run of suites) {
+    const [errors, ran, skipped, total] = await within(suiteTimeoutMs, run(), file)
+    process.stdout.write('\n')
+    const failed = total - ran
+    totals.passed += ran
+    totals.skipped += skipped
+    totals.failed += failed
+    // uvu gives `true` for "no text": also where a hook, or a string that was thrown, ended the run.
+    if (failed > 0) process.stdout.write(`FAIL ${file}\n${errors === true ? '' : errors}\n`)
+    if (total === 0) throw new Error('a suite without tests')
+  }
+}
+
+const files = [...new Set(process.argv.slice(2).flatMap(testFiles))]
+if (files.length === 0) {
+  process.stdout.write('No test files found.\n')
+  totals.failed += 1
+}
+process.on('unhandledRejection', (error) => {
+  totals.failed += 1
+  process.stdout.write(`FAIL unhandled rejection: ${error?.stack ?? error}\n`)
+})
+for (const file of files) {
+  const startedAt = performance.now()
+  process.stdout.write(`${file} `)
+  try {
+    await runFile(file)
+  } catch (error) {
+    totals.failed += 1
+    process.stdout.write(`FAIL ${file}: ${error?.stack ?? error}\n`)
+  }
+  const seconds = (performance.now() - startedAt) / 1000
+  if (seconds > 5) process.stdout.write(`  ${seconds.toFixed(1)} s\n`)
+}
+process.stdout.write(
+  `\n${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped\n`,
+)
+// A listener that a test left open must not keep the run alive.
+process.exit(totals.failed > 0 ? 1 : 0)
