@@ -74,6 +74,8 @@ export interface ImageErrorOptions {
   expected?: string
   /** What was found instead. */
   actual?: string
+  /** The state of the image that is not ready. */
+  state?: string
 }
 
 /** A failure whose kind is known. The message is one or two sentences that tell the reader what to do. */
@@ -83,6 +85,7 @@ export class ImageError extends Error {
   readonly reason: Reason
   readonly expected: string | undefined
   readonly actual: string | undefined
+  readonly state: string | undefined
 
   constructor(code: Code, message: string, options: ImageErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
@@ -90,6 +93,7 @@ export class ImageError extends Error {
     this.reason = options.reason ?? usualReason[code]
     this.expected = options.expected
     this.actual = options.actual
+    this.state = options.state
   }
 }
 

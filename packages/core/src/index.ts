@@ -2,4 +2,7 @@
 
 export * from './backend.ts'
 export * from './errors.ts'
+export * from './checksum.ts'
+export * from './format.ts'
+export * from './hasher.ts'
 export * from './layout.ts'

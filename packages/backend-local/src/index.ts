@@ -1,0 +1,271 @@
+// The storage backend over one local folder: the verbs. Keys are paths under the root; `.tmp` in it
+// holds what is unfinished, one folder for each process.
+
+import { dirname, join, resolve } from 'node:path'
+import { constants, type BigIntStats } from 'node:fs'
+import { ImageError, assertKey, assertPrefix, isImageError } from '@backing-image/core'
+import type { Backend, Bytes, GetOptions, Owners, PutOptions } from '@backing-image/core'
+import type { Space, Stat, Unfinished, UnfinishedPut } from '@backing-image/core'
+import { unlessAborted } from './abort.ts'
+import { Temporary, remove, removeEmptyFolders } from './commit.ts'
+import { type Disk, explained, nodeDisk } from './disk.ts'
+import { listObjects, toStat } from './list.ts'
+import { Owner, isOwner } from './owner.ts'
+import { Put } from './put.ts'
+import { readObject } from './read.ts'
+import { Ballast, Room } from './space.ts'
+
+export { type Disk, type FreeBlocks, type OpenFile, nodeDisk, translate } from './disk.ts'
+
+const temporaryName = '.tmp'
+
+export interface LocalOptions {
+  /** A folder that exists; everything is stored under it. */
+  root: string
+  /** The file system; the real one unless a test wants another. */
+  disk?: Disk
+  /** How much of the medium new images leave free; 1 % of it and at most 1 GiB unless given. */
+  lowWaterBytes?: number
+  /** False where processes of several machines share the root: there a socket proves nothing. */
+  provesDeath?: boolean
+  /** The name of the backend, `local` unless given. */
+  name?: string
+}
+
+/** Keeps the contract of Backend over one folder. Several may share the folder. */
+export class LocalBackend implements Backend, Unfinished, Owners, Space {
+  readonly name: string
+  readonly #root: string
+  readonly #disk: Disk
+  readonly #owner: Owner
+  readonly #room: Room
+  readonly #ballast: Ballast
+  #temporaryCount = 0
+
+  private constructor(options: LocalOptions) {
+    this.name = options.name ?? 'local'
+    this.#root = resolve(options.root)
+    this.#disk = explained(options.disk ?? nodeDisk)
+    const temporaries = join(this.#root, temporaryName)
+    this.#owner = new Owner(this.#disk, temporaries, options.provesDeath ?? true)
+    this.#room = new Room(this.#disk, this.#root, options.lowWaterBytes)
+    this.#ballast = new Ballast(this.#disk, join(temporaries, 'ballast'), this.#room)
+  }
+
+  /**
+   * Rejects with `not_found` when the root is no folder, and with `permission_denied` when this
+   * process may not write there. Leftovers of processes that are certainly dead are removed.
+   */
+  static async open(options: LocalOptions): Promise<LocalBackend> {
+    const backend = new LocalBackend(options)
+    await backend.#begin()
+    return backend
+  }
+
+  async #begin(): Promise<void> {
+    const root = await this.#disk.open(this.#root, constants.O_RDONLY | constants.O_DIRECTORY)
+    const stats = await root.stat().finally(() => root.close())
+    try {
+      await this.#owner.begin()
+    } catch (error) {
+      if (!isImageError(error, 'permission_denied')) throw error
+      const mode = (stats.mode & 0o7777n).toString(8)
+      throw new ImageError(
+        'permission_denied',
+        `User ${process.getuid?.() ?? '?'} may not write in ${this.#root}, which has mode ${mode} ` +
+          `and belongs to user ${stats.uid}, group ${stats.gid}. Let that user write there.`,
+        { cause: error },
+      )
+    }
+    await this.sweepDead()
+    await this.#ballast.restock()
+  }
+
+  /** Ends this process's part; call it when nothing is under way. */
+  async close(): Promise<void> {
+    await this.#owner.end()
+  }
+
+  get owner(): string {
+    return this.#owner.id
+  }
+
+  isGone(owner: string): Promise<boolean> {
+    return this.#owner.isGone(owner)
+  }
+
+  space(): Promise<{ freeBytes: number; totalBytes: number }> {
+    return this.#room.measure()
+  }
+
+  async put(key: string, bytes: Bytes, options: PutOptions = {}): Promise<Stat> {
+    assertKey(key)
+    const put = new Put(
+      {
+        disk: this.#disk,
+        root: this.#root,
+        key,
+        final: join(this.#root, key),
+        begin: () => this.#beginTemporary(key),
+        room: this.#room,
+        ballast: this.#ballast,
+      },
+      options,
+    )
+    // After an abort it tidies up behind our back, whenever the call that hangs returns.
+    return toStat(key, await unlessAborted(put.run(bytes), options.signal))
+  }
+
+  async #beginTemporary(key: string): Promise<Temporary> {
+    if ((await this.#find(key)) === 'foreign') {
+      throw new ImageError(
+        'failed_precondition',
+        `${key} can not be stored: a file, folder or link that this store did not make is in the ` +
+          `way under ${this.#root}. Move it elsewhere.`,
+      )
+    }
+    await this.#ballast.restock()
+    this.#temporaryCount += 1
+    const name = `${this.#temporaryCount}~${key.replaceAll('/', '~')}`
+    const path = join(this.#owner.folder, name)
+    try {
+      return await Temporary.create(this.#disk, path)
+    } catch (error) {
+      if (!isImageError(error, 'not_found')) throw error
+      // Somebody has emptied `.tmp` while we run.
+      await this.#owner.begin()
+      return await Temporary.create(this.#disk, path)
+    }
+  }
+
+  /**
+   * What is at a key: nothing, an object, or what this store did not make. Links are never followed:
+   * they may lead out of the root.
+   */
+  async #find(key: string): Promise<BigIntStats | 'absent' | 'foreign'> {
+    const paths: string[] = []
+    for (let path = join(this.#root, key); path !== this.#root; path = dirname(path)) {
+      paths.push(path)
+    }
+    const [own, ...parents] = await Promise.all(
+      paths.map(async (path) => {
+        try {
+          return await this.#disk.lstat(path)
+        } catch (error) {
+          if (isImageError(error, 'not_found')) return undefined
+          throw error
+        }
+      }),
+    )
+    if (parents.some((stats) => stats && !stats.isDirectory())) return 'foreign'
+    if (!own) return 'absent'
+    return own.isFile() ? own : 'foreign'
+  }
+
+  async #findObject(key: string): Promise<BigIntStats> {
+    const found = await this.#find(key)
+    if (typeof found === 'object') return found
+    throw new ImageError('not_found', `There is no ${key}.`)
+  }
+
+  async get(key: string, options: GetOptions = {}): Promise<Bytes> {
+    assertKey(key)
+    options.signal?.throwIfAborted()
+    await unlessAborted(this.#findObject(key), options.signal)
+    return await readObject(this.#disk, join(this.#root, key), key, options)
+  }
+
+  async stat(key: string): Promise<Stat> {
+    assertKey(key)
+    return toStat(key, await this.#findObject(key))
+  }
+
+  async *list(prefix: string): AsyncIterable<Stat> {
+    assertPrefix(prefix)
+    // A link in the prefix leads elsewhere, as it does in a key.
+    if (prefix !== '' && (await this.#find(`${prefix}x`)) === 'foreign') return
+    yield* listObjects(this.#disk, this.#root, prefix)
+  }
+
+  async delete(key: string): Promise<void> {
+    assertKey(key)
+    const path = join(this.#root, key)
+    await this.#ballast.spend(async () => {
+      if ((await this.#find(key)) !== 'foreign') return await remove(this.#disk, this.#root, path)
+      return await removeEmptyFolders(this.#disk, this.#root, dirname(path))
+    })
+  }
+
+  async *unfinished(): AsyncIterable<UnfinishedPut> {
+    for (const owner of await this.#owners()) {
+      for (const name of await this.#names(join(temporaryName, owner))) {
+        const key = keyOf(name)
+        const path = join(this.#root, temporaryName, owner, name)
+        const stats = key === undefined ? undefined : await this.#lstatFile(path)
+        if (key !== undefined && stats) {
+          yield { id: `${owner}/${name}`, key, modifiedAt: stats.mtimeNs, owner }
+        }
+      }
+    }
+  }
+
+  async discard(id: string): Promise<void> {
+    const [owner = '', name = '', ...rest] = id.split('/')
+    // No id of ours, so there is nothing to discard.
+    if (rest.length > 0 || !isOwner(owner) || keyOf(name) === undefined) return
+    try {
+      await this.#disk.unlink(join(this.#root, temporaryName, owner, name))
+    } catch (error) {
+      if (!isImageError(error, 'not_found')) throw error
+    }
+  }
+
+  /** Removes what processes that are certainly dead have left unfinished; never of a living one. */
+  async sweepDead(): Promise<void> {
+    for (const owner of await this.#owners()) {
+      if (!(await this.isGone(owner))) continue
+      try {
+        await this.#owner.sweep(owner)
+      } catch (error) {
+        // Another process sweeps it too, or it belongs to another user; `unfinished` still shows it.
+        if (!isImageError(error)) throw error
+      }
+    }
+  }
+
+  async #owners(): Promise<string[]> {
+    return (await this.#names(temporaryName)).filter(isOwner)
+  }
+
+  async #names(folder: string): Promise<string[]> {
+    try {
+      const entries = await this.#disk.readdir(join(this.#root, folder))
+      return entries.map((entry) => entry.name).toSorted()
+    } catch (error) {
+      if (isImageError(error, 'not_found')) return []
+      throw error
+    }
+  }
+
+  async #lstatFile(path: string): Promise<BigIntStats | undefined> {
+    try {
+      const stats = await this.#disk.lstat(path)
+      return stats.isFile() ? stats : undefined
+    } catch (error) {
+      if (isImageError(error, 'not_found')) return undefined
+      throw error
+    }
+  }
+}
+
+/** The key in the name of a temporary file, `<count>~<key with "~" for "/">`; else undefined. */
+function keyOf(name: string): string | undefined {
+  const key = /^[0-9]+~(.+)$/.exec(name)?.[1]?.replaceAll('~', '/')
+  if (key === undefined) return undefined
+  try {
+    assertKey(key)
+    return key
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,92 @@
+// Bytes into one fresh file: zero blocks become holes, the rest is written in large runs, and every
+// 64 MiB goes to the medium in the background, so that one long sync at the end starves nobody.
+
+import { ImageError } from '@backing-image/core'
+import type { OpenFile } from './disk.ts'
+
+/** The unit of a hole: the block of every common file system. */
+const blockBytes = 4096
+/** So much is written between two syncs, and between two looks at the free space. */
+export const syncEveryBytes: number = 64 * 1024 * 1024
+const zeros = Buffer.alloc(1024 * 1024)
+
+function isZero(chunk: Uint8Array, start: number, end: number): boolean {
+  // Eight bytes tell nearly every data block apart from zeros without the call.
+  for (let at = start; at < end && at < start + 8; at += 1) if (chunk[at] !== 0) return false
+  return zeros.compare(chunk, start, end, 0, end - start) === 0
+}
+
+/**
+ * The parts of a chunk that hold data, as [start, end), where the chunk will stand at `position` of
+ * the file. Blocks are counted from the start of the file; neighbours with data come as one.
+ */
+export function* dataRuns(chunk: Uint8Array, position: number): Generator<[number, number]> {
+  // One memory compare settles the usual sparse case.
+  if (chunk.length <= zeros.length && isZero(chunk, 0, chunk.length)) return
+  let runStart = -1
+  for (let start = 0; start < chunk.length;) {
+    const end = Math.min(chunk.length, start + blockBytes - ((position + start) % blockBytes))
+    if (!isZero(chunk, start, end)) {
+      if (runStart < 0) runStart = start
+    } else if (runStart >= 0) {
+      yield [runStart, start]
+      runStart = -1
+    }
+    start = end
+  }
+  if (runStart >= 0) yield [runStart, chunk.length]
+}
+
+/** Appends to one new, empty file. One call at a time; after a failure only `settle`. */
+export class Writer {
+  /** How many bytes were appended. */
+  length = 0
+  readonly #file: OpenFile
+  #dataEnd = 0
+  #unsyncedBytes = 0
+  #sync: Promise<void> | undefined
+
+  constructor(file: OpenFile) {
+    this.#file = file
+  }
+
+  /** When it resolves, nothing reads the chunk any more. */
+  async append(chunk: Uint8Array): Promise<void> {
+    for (const [start, end] of dataRuns(chunk, this.length)) {
+      await this.#write(chunk.subarray(start, end), this.length + start)
+    }
+    this.length += chunk.length
+    if (this.#unsyncedBytes >= syncEveryBytes) {
+      // At most one sync is under way: a slow medium slows the source instead of filling memory.
+      await this.#sync
+      this.#unsyncedBytes = 0
+      this.#sync = this.#file.datasync()
+      // Its failure is seen when it is awaited, here or in `finish`.
+      this.#sync.catch(() => {})
+    }
+  }
+
+  async #write(data: Uint8Array, position: number): Promise<void> {
+    for (let done = 0; done < data.length;) {
+      const written = await this.#file.write(data.subarray(done), position + done)
+      if (written === 0) throw new ImageError('unavailable', 'The medium takes no more bytes.')
+      done += written
+    }
+    this.#dataEnd = position + data.length
+    this.#unsyncedBytes += data.length
+  }
+
+  /** All bytes are on the medium when it resolves; a length that ends in a hole too. */
+  async finish(): Promise<void> {
+    // A sync that failed is never tried again: the kernel forgets the pages it could not write, and
+    // the next sync would succeed without them.
+    await this.#sync
+    if (this.#dataEnd < this.length) await this.#file.truncate(this.length)
+    await this.#file.datasync()
+  }
+
+  /** Resolves when no call on the file is under way, however it ended. Never rejects. */
+  async settle(): Promise<void> {
+    await this.#sync?.catch(() => {})
+  }
+}

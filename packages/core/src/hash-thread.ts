@@ -1,0 +1,25 @@
+// A thread of hasher.ts: keeps the hashes of its streams and feeds them shared pieces.
+
+import { type Hash, createHash } from 'node:crypto'
+import { parentPort } from 'node:worker_threads'
+import type { HashOrder, HashReply } from './hasher.ts'
+
+const hashes = new Map<string, Hash>()
+
+parentPort?.on('message', (order: HashOrder) => {
+  const key = `${order.stream} ${order.algorithm}`
+  const reply: HashReply = {}
+  if (order.kind === 'drop') {
+    hashes.delete(key)
+  } else {
+    const hash = hashes.get(key) ?? createHash(order.algorithm)
+    if (order.kind === 'update') {
+      hash.update(new Uint8Array(order.piece ?? new SharedArrayBuffer(0), 0, order.length))
+      hashes.set(key, hash)
+    } else {
+      hashes.delete(key)
+      reply.digest = hash.digest('hex')
+    }
+  }
+  parentPort?.postMessage(reply)
+})

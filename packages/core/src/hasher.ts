@@ -1,0 +1,294 @@
+// Hashes streams while they pass: the bytes go through a ring of shared 1 MiB buffers that threads
+// hash while the next room writes them. One pass, one copy, and memory that has a limit.
+
+import { Worker } from 'node:worker_threads'
+import type { Bytes } from './backend.ts'
+import type { Algorithm, Digests } from './checksum.ts'
+import { ImageError } from './errors.ts'
+
+/** How large a piece of the ring is, and so how large the writes to a store become. */
+export const pieceBytes: number = 1024 * 1024
+
+/** A stream may be this many pieces ahead of its reader, and the free ones kept for the next. */
+const piecesPerStream = 4
+const freePiecesMax = 32
+
+/** An order to a thread. It answers each in turn, an `end` with the digest. */
+export interface HashOrder {
+  kind: 'update' | 'end' | 'drop'
+  stream: number
+  algorithm: Algorithm
+  piece?: SharedArrayBuffer
+  length?: number
+}
+
+/** What a thread says to an order. */
+export interface HashReply {
+  digest?: string
+}
+
+/** A stream that is being hashed: read `bytes` to its end, then ask for the digests. */
+export interface Digesting {
+  /** The same bytes in pieces of at most `pieceBytes`, valid as long as Backend says of chunks. */
+  bytes: AsyncGenerator<Uint8Array, void, undefined>
+  /** To be called once `bytes` has ended. */
+  digests(): Promise<Digests>
+}
+
+/** Time per byte of each algorithm, relative to SHA-512: streams share the threads by it. */
+const cost: Record<Algorithm, number> = { sha512: 1, sha256: 0.5, sha1: 0.5, md5: 1 }
+
+class Thread {
+  readonly #worker: Worker
+  /** The askers of the orders under way: replies come in the order of the orders. */
+  readonly #waiting: { resolve(reply: HashReply): void; reject(error: Error): void }[] = []
+  #failure: Error | undefined
+  load = 0
+
+  constructor() {
+    this.#worker = new Worker(new URL('./hash-thread.js', import.meta.url))
+    this.#worker.on('message', (reply: HashReply) => {
+      this.#waiting.shift()?.resolve(reply)
+      if (this.#waiting.length === 0) this.#worker.unref()
+    })
+    this.#worker.on('error', (cause) => this.#fail(cause))
+    this.#worker.on('exit', () => this.#fail(undefined))
+    // Last: to listen for messages refers to the worker again.
+    this.#worker.unref()
+  }
+
+  ask(order: HashOrder): Promise<HashReply> {
+    return new Promise((resolve, reject) => {
+      if (this.#failure) return reject(this.#failure)
+      // Only a thread that owes an answer keeps the process alive.
+      if (this.#waiting.length === 0) this.#worker.ref()
+      this.#waiting.push({ resolve, reject })
+      this.#worker.postMessage(order)
+    })
+  }
+
+  async stop(): Promise<void> {
+    await this.#worker.terminate()
+  }
+
+  #fail(cause: unknown): void {
+    this.#failure ??= new ImageError('internal', 'A hash thread has ended.', { cause })
+    for (const { reject } of this.#waiting.splice(0)) reject(this.#failure)
+  }
+}
+
+/** A few hash threads and the buffers, for all streams of the process. */
+export class Hasher {
+  readonly #threads: Thread[]
+  readonly #freePieces: SharedArrayBuffer[] = []
+  #lastStream = 0
+
+  /** Two threads keep two cores busy: SHA-512 on the one, SHA-256 and the rest on the other. */
+  constructor(options: { threads?: number } = {}) {
+    this.#threads = Array.from({ length: options.threads ?? 2 }, () => new Thread())
+  }
+
+  /** Reads `source` at most a few pieces ahead of the reader of `bytes`. */
+  digest(source: Bytes, wanted: readonly Algorithm[]): Digesting {
+    const hashes = new Hashes(++this.#lastStream, wanted, this.#threads)
+    return {
+      bytes: readRing(new Ring(this.#freePieces), source, hashes),
+      digests: () => hashes.digests(),
+    }
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#threads.map((thread) => thread.stop()))
+  }
+}
+
+/** The hashes of one stream, each with its seat on a thread. */
+class Hashes {
+  readonly #stream: number
+  readonly #seats: { algorithm: Algorithm; thread: Thread }[] = []
+  #left = false
+
+  constructor(stream: number, wanted: readonly Algorithm[], threads: readonly Thread[]) {
+    this.#stream = stream
+    for (const algorithm of wanted) {
+      const thread = threads.reduce((a, b) => (b.load < a.load ? b : a))
+      thread.load += cost[algorithm]
+      this.#seats.push({ algorithm, thread })
+    }
+  }
+
+  /** Settles when no thread reads the piece any more. */
+  async update(piece: SharedArrayBuffer, length: number): Promise<void> {
+    await this.#ask('update', piece, length)
+  }
+
+  async digests(): Promise<Digests> {
+    const replies = await this.#ask('end')
+    this.#leave()
+    const entries = this.#seats.map(({ algorithm }, index) => [algorithm, replies[index]?.digest])
+    return Object.fromEntries(entries) as Digests
+  }
+
+  /** Forgets the stream, when it ends otherwise than by `digests`. */
+  drop(): void {
+    if (this.#left) return
+    this.#leave()
+    // The threads answer nobody here: a thread that failed has said so to the update before.
+    this.#ask('drop').catch(() => {})
+  }
+
+  #leave(): void {
+    this.#left = true
+    for (const { algorithm, thread } of this.#seats) thread.load -= cost[algorithm]
+  }
+
+  #ask(kind: HashOrder['kind'], piece?: SharedArrayBuffer, length?: number): Promise<HashReply[]> {
+    const stream = this.#stream
+    return Promise.all(
+      this.#seats.map(({ algorithm, thread }) =>
+        thread.ask({ kind, stream, algorithm, ...(piece && { piece, length: length ?? 0 }) }),
+      ),
+    )
+  }
+}
+
+interface Filled {
+  piece: SharedArrayBuffer
+  length: number
+  hashed: Promise<void>
+}
+
+/** The pieces of one stream: the filler takes and pushes, the reader shifts and gives back. */
+class Ring {
+  readonly #free: SharedArrayBuffer[]
+  readonly #filled: Filled[] = []
+  #out = 0
+  #ended = false
+  #failure: { error: unknown } | undefined
+  #closed = false
+  #wakeFiller: (() => void) | undefined
+  #wakeReader: (() => void) | undefined
+
+  constructor(free: SharedArrayBuffer[]) {
+    this.#free = free
+  }
+
+  /** An empty piece, as soon as there is one; undefined once the reader has gone. */
+  async take(): Promise<SharedArrayBuffer | undefined> {
+    while (!this.#closed && this.#out >= piecesPerStream) {
+      await new Promise<void>((resolve) => (this.#wakeFiller = resolve))
+    }
+    if (this.#closed) return undefined
+    this.#out += 1
+    return this.#free.pop() ?? new SharedArrayBuffer(pieceBytes)
+  }
+
+  push(filled: Filled): void {
+    this.#filled.push(filled)
+    this.#wakeReader?.()
+  }
+
+  end(failure?: { error: unknown }): void {
+    this.#ended = true
+    this.#failure = failure
+    this.#wakeReader?.()
+  }
+
+  /** The next filled piece, undefined at the end; throws what the source threw, in its place. */
+  async shift(): Promise<Filled | undefined> {
+    while (this.#filled.length === 0 && !this.#ended) {
+      await new Promise<void>((resolve) => (this.#wakeReader = resolve))
+    }
+    const filled = this.#filled.shift()
+    if (!filled && this.#failure) throw this.#failure.error
+    return filled
+  }
+
+  give(piece: SharedArrayBuffer): void {
+    this.#out -= 1
+    if (this.#free.length < freePiecesMax) this.#free.push(piece)
+    this.#wakeFiller?.()
+  }
+
+  /** The reader has gone: what is filled goes back when the threads have let go of it. */
+  close(): void {
+    this.#closed = true
+    this.#wakeFiller?.()
+    for (const filled of this.#filled.splice(0)) this.giveWhenHashed(filled)
+  }
+
+  giveWhenHashed(filled: Filled): void {
+    // A piece whose hash failed is still in a thread's hands: it is left to the garbage collector.
+    filled.hashed.then(
+      () => this.give(filled.piece),
+      () => {},
+    )
+  }
+}
+
+async function* readRing(
+  ring: Ring,
+  source: Bytes,
+  hashes: Hashes,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  fill(ring, source, hashes).then(
+    () => ring.end(),
+    (error: unknown) => ring.end({ error }),
+  )
+  let finished = false
+  try {
+    for (;;) {
+      const filled = await ring.shift()
+      if (!filled) break
+      try {
+        yield new Uint8Array(filled.piece, 0, filled.length)
+      } finally {
+        // The reader is done with it; only the hash may not be.
+        ring.giveWhenHashed(filled)
+      }
+      // Also what makes a failure of a thread the stream's.
+      await filled.hashed
+    }
+    finished = true
+  } finally {
+    ring.close()
+    if (!finished) hashes.drop()
+  }
+}
+
+/** Copies the source into pieces and has them hashed, until it ends or the reader has gone. */
+async function fill(ring: Ring, source: Bytes, hashes: Hashes): Promise<void> {
+  let piece: SharedArrayBuffer | undefined
+  let target = Buffer.alloc(0)
+  let used = 0
+  const push = (full: SharedArrayBuffer, length: number): void => {
+    const hashed = hashes.update(full, length)
+    // The reader awaits it; until then a failure must not count as nobody's.
+    hashed.catch(() => {})
+    ring.push({ piece: full, length, hashed })
+    piece = undefined
+    used = 0
+  }
+  try {
+    for await (const chunk of source) {
+      for (let offset = 0; offset < chunk.length; ) {
+        if (!piece) {
+          piece = await ring.take()
+          if (!piece) return
+          target = Buffer.from(piece as unknown as ArrayBuffer)
+        }
+        const length = Math.min(chunk.length - offset, pieceBytes - used)
+        target.set(
+          length === chunk.length ? chunk : chunk.subarray(offset, offset + length),
+          used,
+        )
+        offset += length
+        used += length
+        if (used === pieceBytes) push(piece, used)
+      }
+    }
+    if (piece && used > 0) push(piece, used)
+  } finally {
+    if (piece) ring.give(piece)
+  }
+}

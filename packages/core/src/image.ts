@@ -1,0 +1,117 @@
+// An image as the outside sees it (docs/api.md), made of a published record or of a job. The links
+// are added by the front, which alone knows the address.
+
+import type { ImageFormat } from './format.ts'
+import type { Job } from './job.ts'
+import { isNumericVersion } from './layout.ts'
+import type { Description, SourceType, VersionRecord } from './record.ts'
+
+export type State = 'pending' | 'starting' | 'in-progress' | 'ready' | 'failed' | 'unknown'
+
+export interface Image {
+  name: string
+  version: string
+  uuid: string
+  state: State
+  /** 0 to 100. */
+  progress: number
+  processedSize: number
+  message: string
+  size: number
+  virtualSize: number
+  realSize: number
+  format: ImageFormat | ''
+  sourceType: SourceType
+  parameters: Record<string, string>
+  expectedChecksum: string
+  expected: string
+  currentChecksum: string
+  checksums: { sha512: string; sha256: string }
+  labels: Record<string, string>
+  dataEngine: 'v1' | 'v2'
+  minNumberOfCopies: number
+  nodeSelector: string[]
+  diskSelector: string[]
+  warnings: string[]
+  createdAt: string
+  updatedAt: string
+  /** The version that this one points at, when it is a rollback. */
+  rollbackOf?: string
+}
+
+/** A published version is ready, whole and final. */
+export function imageOfRecord(record: VersionRecord): Image {
+  return {
+    ...described(record),
+    name: record.name,
+    version: record.version,
+    uuid: record.uuid,
+    state: 'ready',
+    progress: 100,
+    processedSize: record.size,
+    message: '',
+    size: record.size,
+    virtualSize: record.virtualSize,
+    realSize: record.realSize,
+    format: record.format,
+    currentChecksum: record.checksums.sha512,
+    checksums: record.checksums,
+    warnings: record.warnings,
+    createdAt: record.createdAt,
+    updatedAt: record.publishedAt,
+    ...(record.rollbackOf === undefined ? {} : { rollbackOf: record.rollbackOf }),
+  }
+}
+
+/** Work in flight, or failed. */
+export function imageOfJob(job: Job): Image {
+  const { claim, beat, end } = job
+  const size = claim.size ?? 0
+  const processedSize = beat.processedSize
+  const share = size > 0 ? Math.floor((processedSize / size) * 100) : 0
+  return {
+    ...described(claim.description),
+    name: job.name,
+    version: claim.version,
+    uuid: job.uuid,
+    state: end ? 'failed' : beat.state,
+    // 100 is what "ready" says.
+    progress: Math.min(share, 99),
+    processedSize,
+    message: end?.message ?? '',
+    size,
+    virtualSize: 0,
+    realSize: 0,
+    format: '',
+    currentChecksum: '',
+    checksums: { sha512: '', sha256: '' },
+    warnings: [],
+    createdAt: claim.createdAt,
+    updatedAt: end?.endedAt ?? beat.at,
+  }
+}
+
+function described(description: Description) {
+  const { expected } = description
+  const sha512 = expected.find((each) => each.startsWith('sha512:'))
+  return {
+    sourceType: description.sourceType,
+    parameters: description.parameters,
+    expectedChecksum: sha512?.slice('sha512:'.length) ?? '',
+    expected: expected[0] ?? '',
+    labels: description.labels,
+    dataEngine: description.dataEngine,
+    minNumberOfCopies: description.minNumberOfCopies,
+    nodeSelector: description.nodeSelector,
+    diskSelector: description.diskSelector,
+  }
+}
+
+/** The label that a client who gives none gets: one more than the highest that counts. */
+export function nextVersion(versions: Iterable<string>): string {
+  let highest = 0
+  for (const version of versions) {
+    if (isNumericVersion(version)) highest = Math.max(highest, Number(version))
+  }
+  return String(highest + 1)
+}
