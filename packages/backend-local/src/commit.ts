@@ -77,9 +77,13 @@ export class Temporary {
         if (!isImageError(error, 'not_found')) throw error
         // No parent yet, or a racing delete has just removed it with its last file.
         if (attempt === attemptsMax) {
-          throw new ImageError('unavailable', `The folder of ${final} keeps vanishing. Try again.`, {
-            cause: error,
-          })
+          throw new ImageError(
+            'unavailable',
+            `The folder of ${final} keeps vanishing. Try again.`,
+            {
+              cause: error,
+            },
+          )
         }
         await makeParents(this.#disk, root, final)
       }
@@ -102,9 +106,13 @@ export class Temporary {
       // A cache may still deny the new name; the count of our own file's names can not.
       return ifAbsent && (await freshStat(this.#disk, this.#path))?.nlink === 2n
     } catch (error) {
-      throw new ImageError('unavailable', `It is unclear whether ${final} was written. Try again.`, {
-        cause: new AggregateError([failure, error]),
-      })
+      throw new ImageError(
+        'unavailable',
+        `It is unclear whether ${final} was written. Try again.`,
+        {
+          cause: new AggregateError([failure, error]),
+        },
+      )
     }
   }
 

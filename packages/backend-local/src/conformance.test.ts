@@ -4,7 +4,12 @@ import { mkdtemp, readdir, readlink, rm, rmdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite } from 'uvu'
-import { conformance, runCase, unfinishedConformance, type Subject } from '@backing-image/core/testing'
+import {
+  conformance,
+  runCase,
+  unfinishedConformance,
+  type Subject,
+} from '@backing-image/core/testing'
 import { LocalBackend } from './index.ts'
 
 const local = suite('local: conformance')

@@ -176,7 +176,11 @@ export function translate(error: unknown, what: string): unknown {
       )
     default:
       // EIO, ESTALE, ETIMEDOUT and what we do not know: nobody can tell how it stands.
-      return new ImageError('unavailable', `${failed}. Look at the medium and its kernel log.`, down)
+      return new ImageError(
+        'unavailable',
+        `${failed}. Look at the medium and its kernel log.`,
+        down,
+      )
   }
 }
 

@@ -60,7 +60,7 @@ async function* walk(place: Place, prefix: string, names: string[]): AsyncGenera
 async function children(place: Place, prefix: string): Promise<string[]> {
   let entries: Dirent[]
   try {
-    entries = await place.disk.readdir(join(place.root, prefix))
+    entries = await place.disk.readdir(join(place.root, prefix.slice(0, -1)))
   } catch (error) {
     if (isImageError(error, 'not_found')) return []
     // A folder of somebody else; our own, reserved or asked for by name, must be readable.

@@ -73,7 +73,9 @@ function within(
   const size = Number(stats.size)
   if (!range) return { start: 0, end: size }
   const { start, end } = range
-  if (!(Number.isInteger(start) && Number.isInteger(end) && 0 <= start && start <= end && end < size)) {
+  if (
+    !(Number.isInteger(start) && Number.isInteger(end) && 0 <= start && start <= end && end < size)
+  ) {
     throw new ImageError(
       'out_of_range',
       `Bytes ${start} to ${end} are not within the ${size} bytes of ${key}.`,

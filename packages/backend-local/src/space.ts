@@ -3,7 +3,7 @@
 
 import { ImageError, isImageError } from '@backing-image/core'
 import { createFlags } from './commit.ts'
-import type { Disk } from './disk.ts'
+import type { Disk, FreeBlocks } from './disk.ts'
 
 const gibibyte = 1024 ** 3
 const ballastBytes = 256 * 1024
@@ -30,7 +30,10 @@ export class Room {
 
   /** What a new put may take, and what the medium holds in all. */
   async measure(): Promise<{ freeBytes: number; totalBytes: number }> {
-    const { bsize, blocks, bavail } = await this.#disk.statfs(this.#root)
+    return this.#count(await this.#disk.statfs(this.#root))
+  }
+
+  #count({ bsize, blocks, bavail }: FreeBlocks): { freeBytes: number; totalBytes: number } {
     const totalBytes = blocks * bsize
     // A medium that is full to the last byte serves nobody, so some of it is kept.
     const lowWaterBytes = this.#lowWaterBytes ?? Math.min(totalBytes / 100, gibibyte)
@@ -38,10 +41,26 @@ export class Room {
     return { freeBytes: Math.max(0, freeBytes), totalBytes }
   }
 
+  /** Rejects with `resource_exhausted` when less than `neededBytes` are free. */
+  async assertFree(neededBytes: number): Promise<void> {
+    this.#assertFree(await this.#disk.statfs(this.#root), neededBytes)
+  }
+
+  #assertFree(blocks: FreeBlocks, neededBytes: number): void {
+    const { freeBytes } = this.#count(blocks)
+    if (freeBytes >= neededBytes) return
+    throw new ImageError(
+      'resource_exhausted',
+      `${neededBytes} bytes more are needed, but ${this.#root} has ${freeBytes} bytes free for ` +
+        'images. Delete images or enlarge the medium.',
+      { reason: 'no_space', expected: String(neededBytes), actual: String(freeBytes) },
+    )
+  }
+
   /** Claims room for `sizeBytes`; rejects with `resource_exhausted` when there is less. */
   async reserve(sizeBytes: number): Promise<Reservation> {
-    if (sizeBytes > 0) await this.assertFree(sizeBytes)
-    // No await between the look and the claim: two puts can not both take the last room.
+    // No await between the count and the claim: two puts can not both take the last room.
+    if (sizeBytes > 0) this.#assertFree(await this.#disk.statfs(this.#root), sizeBytes)
     let leftBytes = sizeBytes
     this.#reservedBytes += leftBytes
     const use = (bytes: number): void => {
@@ -50,18 +69,6 @@ export class Room {
       this.#reservedBytes -= used
     }
     return { use, release: () => use(leftBytes) }
-  }
-
-  /** Rejects with `resource_exhausted` when less than `neededBytes` are free. */
-  async assertFree(neededBytes: number): Promise<void> {
-    const { freeBytes } = await this.measure()
-    if (freeBytes >= neededBytes) return
-    throw new ImageError(
-      'resource_exhausted',
-      `${neededBytes} bytes more are needed, but ${this.#root} has ${freeBytes} bytes free for ` +
-        'images. Delete images or enlarge the medium.',
-      { reason: 'no_space', expected: String(neededBytes), actual: String(freeBytes) },
-    )
   }
 }
 

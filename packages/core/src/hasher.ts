@@ -271,17 +271,14 @@ async function fill(ring: Ring, source: Bytes, hashes: Hashes): Promise<void> {
   }
   try {
     for await (const chunk of source) {
-      for (let offset = 0; offset < chunk.length; ) {
+      for (let offset = 0; offset < chunk.length;) {
         if (!piece) {
           piece = await ring.take()
           if (!piece) return
           target = Buffer.from(piece as unknown as ArrayBuffer)
         }
         const length = Math.min(chunk.length - offset, pieceBytes - used)
-        target.set(
-          length === chunk.length ? chunk : chunk.subarray(offset, offset + length),
-          used,
-        )
+        target.set(length === chunk.length ? chunk : chunk.subarray(offset, offset + length), used)
         offset += length
         used += length
         if (used === pieceBytes) push(piece, used)

@@ -1,6 +1,7 @@
 // An image as the outside sees it (docs/api.md), made of a published record or of a job. The links
 // are added by the front, which alone knows the address.
 
+import { ImageError } from './errors.ts'
 import type { ImageFormat } from './format.ts'
 import type { Job } from './job.ts'
 import { isNumericVersion } from './layout.ts'
@@ -113,5 +114,9 @@ export function nextVersion(versions: Iterable<string>): string {
   for (const version of versions) {
     if (isNumericVersion(version)) highest = Math.max(highest, Number(version))
   }
-  return String(highest + 1)
+  const next = String(highest + 1)
+  if (isNumericVersion(next)) return next
+  throw new ImageError('failed_precondition', `${next} would be too long a version: give one.`, {
+    reason: 'invalid_request',
+  })
 }

@@ -1,8 +1,15 @@
 // The front door of the engine: re-exports, nothing else.
 
 export * from './backend.ts'
-export * from './errors.ts'
 export * from './checksum.ts'
+export * from './errors.ts'
+export type { StoreEvent, StoreListener } from './event.ts'
 export * from './format.ts'
 export * from './hasher.ts'
+export type { Image, State } from './image.ts'
+export type { Ingested, IngestRequest } from './ingest.ts'
 export * from './layout.ts'
+export type { OpenedImage, Selection } from './lookup.ts'
+export type { Failpoint, Step } from './publish.ts'
+export * from './record.ts'
+export * from './store.ts'

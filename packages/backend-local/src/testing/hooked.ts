@@ -43,6 +43,33 @@ function hookedFile(hook: Hook, path: string, file: OpenFile): OpenFile {
   }
 }
 
+/** `disk` whose files do some things in another way. */
+export function withFiles(
+  change: (file: OpenFile, path: string) => Partial<OpenFile>,
+  disk: Disk = nodeDisk,
+): Disk {
+  return {
+    ...disk,
+    async open(path, flags, mode) {
+      const file = await disk.open(path, flags, mode)
+      return { ...hookedFile((_, proceed) => proceed(), path, file), ...change(file, path) }
+    },
+  }
+}
+
+/** `disk` that leaves out the syncs for which `skips` is true, and says that they succeeded. */
+export function withoutSyncs(
+  disk: Disk = nodeDisk,
+  skips: (verb: 'sync' | 'datasync', path: string) => boolean = () => true,
+): Disk {
+  return withFiles((file, path) => {
+    const sync = async (): Promise<void> => (skips('sync', path) ? undefined : file.sync())
+    const datasync = async (): Promise<void> =>
+      skips('datasync', path) ? undefined : file.datasync()
+    return { sync, datasync }
+  }, disk)
+}
+
 /** What a failing call of the file system throws. */
 export function errnoError(code: string): Error {
   return Object.assign(new Error(`${code}: injected`), { code })

@@ -3,3 +3,4 @@
 export * from './hooked.ts'
 export * from './recorder.ts'
 export * from './crash.ts'
+export * from './folder.ts'

@@ -5,15 +5,15 @@ import { constants } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { type Disk, type OpenFile, nodeDisk } from '../disk.ts'
 
-/** One change, or one sync. Inodes are numbers; 0 is the root. */
-export type Step =
+/** One change, or one sync, or what the test noted. Inodes are numbers; 0 is the root. */
+export type Step<Note> =
   | { is: 'name'; folder: number; name: string; inode: number | undefined; kind: Kind }
   | { is: 'write'; inode: number; position: number; data: Buffer }
   | { is: 'truncate'; inode: number; length: number }
   /** What was noted before step `upTo` of this file or folder is on the medium. */
   | { is: 'sync'; inode: number; upTo: number }
   /** What the test wants to know: which promises were made by then. */
-  | { is: 'note'; note: unknown }
+  | { is: 'note'; note: Note }
 
 export type Kind = 'file' | 'folder'
 
@@ -23,8 +23,8 @@ interface Inode {
 }
 
 /** Records what is done under an empty folder. */
-export class Recorder {
-  readonly steps: Step[] = []
+export class Recorder<Note> {
+  readonly steps: Step<Note>[] = []
   readonly disk: Disk
   readonly #below: Disk
   readonly #inodes = new Map<string, Inode>()
@@ -37,16 +37,33 @@ export class Recorder {
     this.disk = {
       open: (path, flags, mode) => this.#open(path, flags, mode),
       link: (from, path) =>
-        this.#change(() => below.link(from, path), () => this.#name(path, this.#inodes.get(from))),
+        this.#change(
+          () => below.link(from, path),
+          () => this.#name(path, this.#inodes.get(from)),
+        ),
       rename: (from, path) =>
-        this.#change(() => below.rename(from, path), () => {
-          this.#name(path, this.#inodes.get(from))
-          this.#name(from, undefined)
-        }),
-      unlink: (path) => this.#change(() => below.unlink(path), () => this.#name(path, undefined)),
-      rmdir: (path) => this.#change(() => below.rmdir(path), () => this.#name(path, undefined)),
+        this.#change(
+          () => below.rename(from, path),
+          () => {
+            this.#name(path, this.#inodes.get(from))
+            this.#name(from, undefined)
+          },
+        ),
+      unlink: (path) =>
+        this.#change(
+          () => below.unlink(path),
+          () => this.#name(path, undefined),
+        ),
+      rmdir: (path) =>
+        this.#change(
+          () => below.rmdir(path),
+          () => this.#name(path, undefined),
+        ),
       mkdir: (path, mode) =>
-        this.#change(() => below.mkdir(path, mode), () => this.#name(path, this.#make('folder'))),
+        this.#change(
+          () => below.mkdir(path, mode),
+          () => this.#name(path, this.#make('folder')),
+        ),
       readdir: (path) => below.readdir(path),
       lstat: (path) => below.lstat(path),
       statfs: (path) => below.statfs(path),
@@ -54,7 +71,7 @@ export class Recorder {
   }
 
   /** Marks this moment: an operation begins, or is acknowledged. */
-  note(note: unknown): void {
+  note(note: Note): void {
     this.steps.push({ is: 'note', note })
   }
 
@@ -88,7 +105,8 @@ export class Recorder {
   async #open(path: string, flags: number, mode?: number): Promise<OpenFile> {
     const work = (): Promise<OpenFile> => this.#below.open(path, flags, mode)
     const isNew = (flags & constants.O_CREAT) !== 0
-    if (isNew && (flags & constants.O_EXCL) === 0) throw new Error('only exclusive creation is known')
+    if (isNew && (flags & constants.O_EXCL) === 0)
+      throw new Error('only exclusive creation is known')
     const file = await this.#change(work, () => {
       if (isNew) this.#name(path, this.#make('file'))
     })

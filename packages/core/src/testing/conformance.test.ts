@@ -1,4 +1,4 @@
-// The suite can fail: each backend that is broken on purpose is seen by the case that is there for it.
+// The suite can fail: each backend that is broken on purpose is seen by the case that is for it.
 
 import { AssertionError } from 'node:assert/strict'
 import { suite } from 'uvu'

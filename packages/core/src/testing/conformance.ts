@@ -1,5 +1,5 @@
-// What every backend must do, as plain values: the sentences of backend.ts and their proofs, for any
-// test framework. A backend passes all of `conformance`, without skips.
+// What every backend must do, as plain values: the sentences of backend.ts and their proofs, for
+// any test framework. A backend passes all of `conformance`, without skips.
 
 import assert from 'node:assert/strict'
 import { type Backend } from '../backend.ts'
@@ -28,7 +28,7 @@ export const conformance: Case[] = [
 /** An empty store to try a backend on. */
 export interface Subject {
   backend: Backend
-  /** Another process's view of the same store: a second instance; the same one where there is none. */
+  /** Another process's view of the same store: a second instance; the same where there is none. */
   other: Backend
   close(): Promise<void>
   /**
@@ -38,7 +38,7 @@ export interface Subject {
   leftovers?(): Promise<string[]>
 }
 
-/** Runs one case on a fresh store. Rejects where the backend fails it, or leaves something behind. */
+/** Runs one case on a fresh store. Rejects where the backend fails it or leaves anything behind. */
 export async function runCase(each: Case, make: () => Promise<Subject>): Promise<void> {
   const subject = await make()
   try {

@@ -1,4 +1,4 @@
-// The memory backend keeps the contract, alone and shared; and its hook, its clock and its deaths do
+// The memory backend keeps the contract, alone and shared; and its hook, clock and deaths do
 // what tests rely on.
 
 import { suite } from 'uvu'

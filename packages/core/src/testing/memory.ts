@@ -1,4 +1,4 @@
-// A whole backend in memory, for tests: several instances, each as if in a process of its own, share
+// A whole backend in memory, for tests: several instances, each as if in its own process, share
 // one store, and a hook pauses, fails or stops any verb before it has an effect.
 
 import { type Backend, type Bytes, type GetOptions, type Owners } from '../backend.ts'
@@ -18,7 +18,7 @@ interface MemoryObject {
 export class MemoryStore {
   readonly objects: Map<string, MemoryObject> = new Map()
   readonly unfinished: Map<string, UnfinishedPut> = new Map()
-  /** The store's own clock, in nanoseconds since 1970; each change moves it on. A test may set it. */
+  /** The store's own clock, in nanoseconds since 1970. Changes move it on, a test may set it. */
   now: bigint = BigInt(Date.now()) * 1_000_000n
   /** How much fits; a test may make it small. */
   totalBytes: number = 2 ** 40

@@ -1,5 +1,5 @@
-// Sources of bytes for `put` that watch how they are read, fail on purpose, or take their memory back
-// as soon as the contract lets them.
+// Sources of bytes for `put` that watch how they are read, fail on purpose, or take their memory
+// back as soon as the contract lets them.
 
 import assert from 'node:assert/strict'
 import { setImmediate as turn } from 'node:timers/promises'

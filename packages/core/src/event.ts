@@ -1,0 +1,50 @@
+// What happens in the store, told to whoever listens: at once for what this process does, and as
+// soon as a refresh shows it for what others do.
+
+import type { Image } from './image.ts'
+
+export type StoreEvent =
+  | { kind: 'image'; image: Image }
+  | { kind: 'deleted'; name: string; version: string }
+
+export type StoreListener = (event: StoreEvent) => void
+
+/** Progress of one image is told at most so often. */
+const progressIntervalMs = 1000
+
+export class StoreEvents {
+  readonly #listeners = new Set<StoreListener>()
+  readonly #progressAtMs = new Map<string, number>()
+
+  /** Returns the function that ends the subscription. */
+  subscribe(listener: StoreListener): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  get isHeard(): boolean {
+    return this.#listeners.size > 0
+  }
+
+  image(image: Image): void {
+    if (image.state === 'ready' || image.state === 'failed') this.#progressAtMs.delete(image.uuid)
+    this.#emit({ kind: 'image', image })
+  }
+
+  deleted(name: string, version: string): void {
+    this.#emit({ kind: 'deleted', name, version })
+  }
+
+  /** Like `image`, but at most once a second an image; made only when somebody listens. */
+  progress(uuid: string, make: () => Image): void {
+    if (!this.isHeard) return
+    const nowMs = performance.now()
+    if (nowMs - (this.#progressAtMs.get(uuid) ?? -Infinity) < progressIntervalMs) return
+    this.#progressAtMs.set(uuid, nowMs)
+    this.#emit({ kind: 'image', image: make() })
+  }
+
+  #emit(event: StoreEvent): void {
+    for (const listener of this.#listeners) listener(event)
+  }
+}

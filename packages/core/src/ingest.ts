@@ -1,0 +1,328 @@
+// The way in: from a request's head to a published version. Every source of bytes comes through here,
+// and what fails leaves nothing but, where a client should see it, a failed job.
+
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Bytes } from './backend.ts'
+import type { Digests } from './checksum.ts'
+import { ImageError, asError, isImageError, orUndefined } from './errors.ts'
+import type { StoreEvents } from './event.ts'
+import type { Hasher } from './hasher.ts'
+import { type Image, imageOfJob, imageOfRecord, nextVersion } from './image.ts'
+import type { OwnJob } from './job.ts'
+import { assertName, assertVersion, bytesKey, layoutVersion } from './layout.ts'
+import type { Lookup } from './lookup.ts'
+import { publish, removeBytes } from './publish.ts'
+import { leavesTrace, receive } from './receive.ts'
+import { type Description, type Facts, type VersionRecord, freshId } from './record.ts'
+import type { Rooms } from './rooms.ts'
+import { fail } from './sweep.ts'
+
+export interface IngestRequest {
+  name: string
+  /** Given by the client; else one more than the highest that counts. */
+  version?: string
+  description: Description
+  /** How many bytes will come, when known. */
+  size?: number
+  /** The most bytes that are taken. */
+  sizeMax: number
+  /** Only when the name has no image yet. */
+  mustBeNew?: boolean
+}
+
+export interface Ingested {
+  image: Image
+  /** False when the same bytes had been published under that version before. */
+  created: boolean
+}
+
+const publishTriesMax = 100
+const rollbackTriesMax = 5
+const rollbackDelayMs = 200
+
+/** The same bytes are there already under the version that was given: nothing to do. */
+class SameBytes extends Error {
+  readonly record: VersionRecord
+
+  constructor(record: VersionRecord) {
+    super('the same bytes are published already')
+    this.record = record
+  }
+}
+
+export class Intake {
+  readonly #rooms: Rooms
+  readonly #lookup: Lookup
+  readonly #events: StoreEvents
+  readonly #hasher: Hasher
+
+  constructor(options: { rooms: Rooms; lookup: Lookup; events: StoreEvents; hasher: Hasher }) {
+    this.#rooms = options.rooms
+    this.#lookup = options.lookup
+    this.#events = options.events
+    this.#hasher = options.hasher
+  }
+
+  /**
+   * Takes an image in. What the head of a request tells is refused before `open` is called. Resolves
+   * when the image is durable, checked and published; rejects with what was wrong with it.
+   */
+  async ingest(
+    request: IngestRequest,
+    open: () => Bytes | Promise<Bytes>,
+    signal: AbortSignal = new AbortController().signal,
+  ): Promise<Ingested> {
+    const records = await this.#refuse(request)
+    const same = records.find((record) => record.version === request.version)
+    if (same) return { image: imageOfRecord(same), created: false }
+    const own = await this.#begin(request, records)
+    try {
+      await this.#rooms.at?.('claimed')
+      const facts = await receive(this.#rooms.backend, this.#hasher, {
+        own,
+        bytes: await open(),
+        sizeMax: request.sizeMax,
+        signal: AbortSignal.any([signal, own.signal]),
+        settle: (digests) => this.#assertFree(request, digests),
+        onProgress: () => this.#events.progress(own.claim.uuid, () => imageOfJob(own.job())),
+        ...(this.#rooms.at && { at: this.#rooms.at }),
+      })
+      const record = await this.#publish(request, own, facts)
+      await this.#finish(own, record)
+      return { image: imageOfRecord(record), created: true }
+    } catch (error) {
+      await this.#drop(own, error)
+      if (error instanceof SameBytes) return { image: imageOfRecord(error.record), created: false }
+      throw error
+    }
+  }
+
+  /** Publishes a new version that points at the bytes of an older one. */
+  async rollback(name: string, version: string): Promise<Image> {
+    for (let tries = 1; ; tries++) {
+      // Also finds out whether the bytes are there.
+      await this.#lookup.open(name, { version })
+      const records = await this.#rooms.catalog.fresh(name)
+      const old = records.find((record) => record.version === version)
+      if (!old) continue
+      const createdAt = new Date().toISOString()
+      try {
+        const record = await this.#publishNext(
+          { ...old, createdAt, rollbackOf: version },
+          undefined,
+        )
+        this.#events.image(imageOfRecord(record))
+        return imageOfRecord(record)
+      } catch (error) {
+        // Somebody looks whether the bytes may go, and takes the mark away when a record names them.
+        if (!isImageError(error, 'aborted') || tries >= rollbackTriesMax) throw error
+        await delay(rollbackDelayMs)
+      }
+    }
+  }
+
+  /**
+   * Refuses what can be told from the head. Returns the records of the name; the one with the given
+   * version is among them only when it has the very digest that the client gave.
+   */
+  async #refuse(request: IngestRequest): Promise<VersionRecord[]> {
+    const { name, version, size, sizeMax, description } = request
+    assertName(name)
+    if (version !== undefined) assertVersion(version)
+    if (size !== undefined && size > sizeMax) {
+      throw new ImageError(
+        'invalid_argument',
+        `${size} bytes are over MAX_IMAGE_SIZE, ${sizeMax}.`,
+        {
+          reason: 'too_large',
+          expected: String(sizeMax),
+          actual: String(size),
+        },
+      )
+    }
+    const records = await this.#rooms.catalog.fresh(name)
+    if (request.mustBeNew && (records.length > 0 || (await this.#isInFlight(name)))) {
+      throw existsAlready(name)
+    }
+    const existing = records.find((record) => record.version === version)
+    if (!existing) return records
+    const { checksums } = existing
+    const known = description.expected.filter((each) => /^sha(512|256):/.test(each))
+    const isSame = known.some(
+      (each) => each === `sha512:${checksums.sha512}` || each === `sha256:${checksums.sha256}`,
+    )
+    if (isSame) return records
+    if (known.length > 0 || (size !== undefined && size !== existing.size)) throw taken(existing)
+    // Only its bytes can tell whether this is a retry of the same upload.
+    return records.filter((record) => record !== existing)
+  }
+
+  async #isInFlight(name: string): Promise<boolean> {
+    return (await this.#rooms.jobs.list(name)).some((job) => !job.end && !job.cancelled)
+  }
+
+  async #begin(request: IngestRequest, records: readonly VersionRecord[]): Promise<OwnJob> {
+    const { name, version, size, description } = request
+    const jobs = version === undefined ? await this.#rooms.jobs.list(name) : []
+    const labels = [
+      ...records.map((record) => record.version),
+      ...jobs.map((job) => job.claim.version),
+    ]
+    const own = await this.#rooms.jobs.begin({
+      name,
+      version: version ?? nextVersion(labels),
+      versionGiven: version !== undefined,
+      description,
+      ...(size === undefined ? {} : { size }),
+    })
+    this.#lookup.forgetJobs()
+    this.#events.image(imageOfJob(own.job()))
+    return own
+  }
+
+  /** All bytes have passed: the last moment at which nothing needs to be taken back. */
+  async #assertFree(request: IngestRequest, digests: Digests): Promise<void> {
+    const records = await this.#rooms.catalog.fresh(request.name)
+    if (request.mustBeNew && records.length > 0) throw existsAlready(request.name)
+    const existing = records.find((record) => record.version === request.version)
+    if (!existing) return
+    if (existing.checksums.sha512 === digests.sha512) throw new SameBytes(existing)
+    throw taken(existing)
+  }
+
+  async #publish(request: IngestRequest, own: OwnJob, facts: Facts): Promise<VersionRecord> {
+    const { name, uuid, version, description, createdAt } = own.claim
+    // A courtesy to whoever took over or cancelled; the marks are the fence.
+    await this.#rooms.jobs.assertOwned(own)
+    return await this.#publishNext(
+      {
+        ...description,
+        ...facts,
+        layout: layoutVersion,
+        id: freshId(),
+        name,
+        version,
+        uuid,
+        sequence: 0,
+        keys: [bytesKey(name, uuid)],
+        createdAt,
+        publishedAt: createdAt,
+      },
+      request,
+    )
+  }
+
+  /** Publishes under the record's version if that was given; else under it or the next free one. */
+  async #publishNext(
+    base: VersionRecord,
+    request: IngestRequest | undefined,
+  ): Promise<VersionRecord> {
+    const given = request?.version
+    const tried: string[] = []
+    for (let tries = 0; tries < publishTriesMax; tries++) {
+      const records = await this.#rooms.catalog.fresh(base.name)
+      const labels = [...records.map((record) => record.version), ...tried]
+      const isFree = request !== undefined && !labels.includes(base.version)
+      const version = given ?? (isFree ? base.version : nextVersion(labels))
+      const sequence = Math.max(0, ...records.map((record) => record.sequence)) + 1
+      const publishedAt = new Date().toISOString()
+      const record = { ...base, id: freshId(), version, sequence, publishedAt }
+      try {
+        await publish(this.#rooms.backend, record, this.#rooms)
+        this.#rooms.catalog.add(record)
+        return record
+      } catch (error) {
+        if (!isImageError(error, 'already_exists')) throw error
+        if (request) await this.#assertFree(request, base.checksums)
+        if (given !== undefined) throw error
+        tried.push(version)
+      }
+    }
+    throw new ImageError('aborted', `Too many uploads of ${base.name} race; try again.`)
+  }
+
+  /** It is published: what is left of the work goes. A failure here takes nothing back. */
+  async #finish(own: OwnJob, record: VersionRecord): Promise<void> {
+    const { jobs, onProblem } = this.#rooms
+    const { name, uuid } = own.claim
+    try {
+      jobs.release(own)
+      await jobs.remove(name, uuid)
+      for (const job of await jobs.list(name)) {
+        if (job.end && job.claim.version === record.version) await jobs.remove(name, job.uuid)
+      }
+    } catch (error) {
+      onProblem(asError(error))
+    }
+    this.#lookup.forgetJobs()
+    this.#events.image(imageOfRecord(record))
+  }
+
+  /** It failed: nothing is left, or a failed job where the client should see one. Never rejects. */
+  async #drop(own: OwnJob, error: unknown): Promise<void> {
+    const { backend, jobs, onProblem } = this.#rooms
+    const { name, uuid, epoch } = own.claim
+    try {
+      const job = await jobs.get(name, uuid)
+      // Who has lost its epoch leaves everything to its successor.
+      if (job && job.epoch > epoch) return
+      const unclear = isImageError(error, 'unavailable', 'deadline_exceeded')
+      if (unclear || (await orUndefined(backend.stat(bytesKey(name, uuid))))) {
+        await removeBytes(backend, name, uuid, this.#rooms)
+      }
+      if (!job || job.cancelled || error instanceof SameBytes || !leavesTrace(error)) {
+        jobs.release(own)
+        await jobs.remove(name, uuid)
+        return
+      }
+      await fail(this.#rooms, own, endOf(error))
+    } catch (problem) {
+      onProblem(asError(problem))
+    } finally {
+      // Where even this failed the lease runs out, and whoever sees that ends it.
+      jobs.release(own)
+      this.#lookup.forgetJobs()
+      await this.#tellOutcome(own)
+    }
+  }
+
+  async #tellOutcome(own: OwnJob): Promise<void> {
+    const { name, uuid, version } = own.claim
+    const job = await this.#rooms.jobs.get(name, uuid).catch(() => undefined)
+    if (job?.end) this.#events.image(imageOfJob(job))
+    else this.#events.deleted(name, version)
+  }
+}
+
+/** What a client may read of a failure: a bug says nothing of itself. */
+function endOf(error: unknown) {
+  const endedAt = new Date().toISOString()
+  if (!isImageError(error)) {
+    return { reason: 'internal' as const, message: 'An unexpected error; see the log.', endedAt }
+  }
+  const { reason, message, expected, actual } = error
+  return {
+    reason,
+    message,
+    endedAt,
+    ...(expected !== undefined && { expected }),
+    ...(actual !== undefined && { actual }),
+  }
+}
+
+function existsAlready(name: string): ImageError {
+  return new ImageError(
+    'failed_precondition',
+    `${name} exists, and the request was to create it only if it does not (If-None-Match: *).`,
+  )
+}
+
+function taken(existing: VersionRecord): ImageError {
+  const { name, version, checksums } = existing
+  return new ImageError(
+    'already_exists',
+    `${name} ${version} exists with other bytes (sha512 ${checksums.sha512.slice(0, 16)}…, ` +
+      `${existing.size} bytes). Give another version, or none for the next one.`,
+    { expected: `sha512:${checksums.sha512}` },
+  )
+}

@@ -1,0 +1,72 @@
+// Whether the work of another process still has a living owner: without clocks, by reading its beat
+// again and again, or at once where the store can prove that the process is dead.
+
+import type { Job } from './job.ts'
+import { ingestId } from './layout.ts'
+
+const readsLeast = 4
+const silenceLeastMs = 30_000
+/** A look that took longer says nothing about the time before it. */
+const slowReadMs = 5000
+
+interface Seen {
+  epoch: number
+  count: number
+  reads: number
+  sinceMs: number
+}
+
+export interface LeaseOptions {
+  /** Proof of death, where the store has one. */
+  isGone?: (owner: string) => Promise<boolean>
+  /** A monotonic clock, in milliseconds. */
+  now?: () => number
+}
+
+/**
+ * Watches the leases of others. A lease has run out when the same counter has been read at least
+ * four times over at least 30 s of this process's own monotonic clock.
+ */
+export class Leases {
+  readonly #seen = new Map<string, Seen>()
+  readonly #isGone: ((owner: string) => Promise<boolean>) | undefined
+  readonly #now: () => number
+
+  constructor(options: LeaseOptions = {}) {
+    this.#isGone = options.isGone
+    this.#now = options.now ?? (() => performance.now())
+  }
+
+  /** Looks at all jobs of others and gives those that nobody works on any more. */
+  async expired(list: () => Promise<Job[]>): Promise<Job[]> {
+    const askedAtMs = this.#now()
+    const jobs = await list().catch((error: unknown) => {
+      this.#seen.clear()
+      throw error
+    })
+    const readAtMs = this.#now()
+    if (readAtMs - askedAtMs > slowReadMs) this.#seen.clear()
+    const over: Job[] = []
+    const ids = new Set<string>()
+    for (const job of jobs) {
+      if (job.mine || job.end) continue
+      const id = ingestId(job.name, job.uuid)
+      ids.add(id)
+      if (this.#isSilent(id, job, readAtMs) || (await this.#isGone?.(job.claim.owner))) {
+        over.push(job)
+      }
+    }
+    for (const id of this.#seen.keys()) if (!ids.has(id)) this.#seen.delete(id)
+    return over
+  }
+
+  #isSilent(id: string, job: Job, nowMs: number): boolean {
+    const seen = this.#seen.get(id)
+    if (seen?.epoch !== job.epoch || seen.count !== job.beat.count) {
+      this.#seen.set(id, { epoch: job.epoch, count: job.beat.count, reads: 1, sinceMs: nowMs })
+      return false
+    }
+    seen.reads += 1
+    return seen.reads >= readsLeast && nowMs - seen.sinceMs >= silenceLeastMs
+  }
+}

@@ -1,0 +1,202 @@
+// Finding images: which record or job a name, a version or a uuid means now. What is asked of one
+// name is asked of the store; the list of all names comes from memory and is at most 5 s old.
+
+import type { Backend, Bytes, Range } from './backend.ts'
+import type { Catalog } from './catalog.ts'
+import { ImageError } from './errors.ts'
+import { type Image, imageOfJob, imageOfRecord } from './image.ts'
+import type { Job, Jobs } from './job.ts'
+import { assertName, assertVersion } from './layout.ts'
+import { firstKey } from './publish.ts'
+import type { VersionRecord } from './record.ts'
+import type { Rooms } from './rooms.ts'
+
+/** Which image of a name is meant; nothing given means the newest. */
+export interface Selection {
+  version?: string
+  /** One ingest: in flight, failed or ready. */
+  uuid?: string
+  /** Only a published one will do. */
+  state?: 'ready'
+}
+
+/** Published bytes, ready to be read. */
+export interface OpenedImage {
+  image: Image
+  /** When it was published, for Last-Modified. */
+  modifiedAt: Date
+  /** Exactly the asked bytes, or it throws. */
+  read(range?: Range, signal?: AbortSignal): Promise<Bytes>
+}
+
+const listAgeMaxMs = 5000
+const jobsAgeMaxMs = 2000
+
+export class Lookup {
+  readonly #backend: Backend
+  readonly #catalog: Catalog
+  readonly #jobs: Jobs
+  readonly #onRefresh: () => Promise<void>
+  #jobsSnapshot: { atMs: number; jobs: Job[] } | undefined
+  #list: { revision: number; jobs: Job[]; images: Image[] } | undefined
+
+  /** `onRefresh` brings the catalog up to date. */
+  constructor(rooms: Rooms, onRefresh: () => Promise<void>) {
+    this.#backend = rooms.backend
+    this.#catalog = rooms.catalog
+    this.#jobs = rooms.jobs
+    this.#onRefresh = onRefresh
+  }
+
+  async get(name: string, select: Selection): Promise<Image> {
+    const record = await this.#record(name, select)
+    if (record) return imageOfRecord(record)
+    const job = select.state === 'ready' ? undefined : await this.#job(name, select)
+    if (!job) throw notFound(name, select)
+    return imageOfJob(job)
+  }
+
+  /** All versions of a name, newest first: work in flight, then what is published, then failures. */
+  async versions(name: string): Promise<Image[]> {
+    assertName(name)
+    const [records, jobs] = await Promise.all([this.#catalog.fresh(name), this.#jobs.list(name)])
+    const published = new Set(records.map((record) => record.uuid))
+    const visible = jobs.filter((job) => !job.cancelled && !published.has(job.uuid))
+    const images = [...visible.map((job) => imageOfJob(job)), ...records.map(imageOfRecord)]
+    // Stable: records of one moment stay in their own order, which the sequence gives.
+    return images.toSorted((a, b) => compareText(b.createdAt, a.createdAt))
+  }
+
+  async open(name: string, select: Selection): Promise<OpenedImage> {
+    const record = await this.#record(name, select)
+    if (record) return await this.#opened(record)
+    const job = await this.#job(name, select)
+    if (!job) throw notFound(name, select)
+    const image = imageOfJob(job)
+    throw new ImageError(
+      'not_found',
+      `${name} ${image.version} is ${image.state}${image.message && `: ${image.message}`}`,
+      { state: image.state },
+    )
+  }
+
+  /** The bytes of one ingest, as long as any version names them. */
+  async openFile(name: string, uuid: string): Promise<OpenedImage> {
+    const record = await this.#record(name, { uuid })
+    if (!record) throw notFound(name, { uuid })
+    return await this.#opened(record)
+  }
+
+  /** What a get by each name gives, in name order. */
+  async list(): Promise<Image[]> {
+    if (this.#catalog.ageMs() > listAgeMaxMs) await this.#onRefresh()
+    const jobs = await this.jobs()
+    const { revision } = this.#catalog
+    if (this.#list?.revision === revision && this.#list.jobs === jobs) return this.#list.images
+    const images = this.#catalog.names().map((name) => imageOfNewest(this.#catalog.newest(name)))
+    const unpublished = newestJobs(jobs).filter((job) => !this.#catalog.newest(job.name))
+    const all = [
+      ...images.filter((image) => image !== undefined),
+      ...unpublished.map((job) => imageOfJob(job)),
+    ]
+    if (unpublished.length > 0) all.sort((a, b) => compareText(a.name, b.name))
+    this.#list = { revision, jobs, images: all }
+    return all
+  }
+
+  /** Jobs that are not cancelled, at most 2 s old. */
+  async jobs(): Promise<Job[]> {
+    const snapshot = this.#jobsSnapshot
+    if (snapshot && performance.now() - snapshot.atMs < jobsAgeMaxMs) return snapshot.jobs
+    const atMs = performance.now()
+    const jobs = (await this.#jobs.list()).filter((job) => !job.cancelled)
+    // An empty list stays the same list, so that what was made of it is kept.
+    const same = jobs.length === 0 && snapshot?.jobs.length === 0
+    this.#jobsSnapshot = { atMs, jobs: same ? snapshot.jobs : jobs }
+    return this.#jobsSnapshot.jobs
+  }
+
+  /** This process has changed a job: the next look asks the store. */
+  forgetJobs(): void {
+    this.#jobsSnapshot = undefined
+  }
+
+  /** The published version that is meant, and whose bytes are there. */
+  async #record(name: string, select: Selection): Promise<VersionRecord | undefined> {
+    assertName(name)
+    if (select.version !== undefined) assertVersion(select.version)
+    const records = (await this.#catalog.fresh(name)).filter(
+      (record) =>
+        (select.version === undefined || record.version === select.version) &&
+        (select.uuid === undefined || record.uuid === select.uuid),
+    )
+    // One ingest is the version that it brought, as long as that stands; else what points at it.
+    if (select.uuid !== undefined) {
+      records.sort((a, b) => Number('rollbackOf' in a) - Number('rollbackOf' in b))
+    }
+    for (const record of records) {
+      // A record without bytes was never acknowledged.
+      if ((await firstKey(this.#backend, record)) !== undefined) return record
+    }
+    return undefined
+  }
+
+  async #job(name: string, select: Selection): Promise<Job | undefined> {
+    const jobs = (await this.#jobs.list(name)).filter(
+      (job) =>
+        !job.cancelled &&
+        (select.version === undefined || job.claim.version === select.version) &&
+        (select.uuid === undefined || job.uuid === select.uuid),
+    )
+    return newestJobs(jobs)[0]
+  }
+
+  async #opened(record: VersionRecord): Promise<OpenedImage> {
+    const key = (await firstKey(this.#backend, record)) ?? record.keys[0]
+    if (key === undefined) throw notFound(record.name, { version: record.version })
+    return {
+      image: imageOfRecord(record),
+      modifiedAt: new Date(record.publishedAt),
+      read: (range, signal) =>
+        this.#backend.get(key, { ...(range && { range }), ...(signal && { signal }) }),
+    }
+  }
+}
+
+const images = new WeakMap<VersionRecord, Image>()
+
+/** Of the list: made once for each record, since there may be very many. */
+function imageOfNewest(record: VersionRecord | undefined): Image | undefined {
+  if (!record) return undefined
+  const known = images.get(record)
+  if (known) return known
+  const image = imageOfRecord(record)
+  images.set(record, image)
+  return image
+}
+
+/** The newest job of each name: work in flight before what failed. */
+function newestJobs(jobs: readonly Job[]): Job[] {
+  const newest = new Map<string, Job>()
+  for (const job of jobs) {
+    const other = newest.get(job.name)
+    if (!other || isNewer(job, other)) newest.set(job.name, job)
+  }
+  return [...newest.values()]
+}
+
+function isNewer(job: Job, other: Job): boolean {
+  if (!job.end !== !other.end) return !job.end
+  return compareText(job.claim.createdAt, other.claim.createdAt) > 0
+}
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : Number(a > b)
+}
+
+function notFound(name: string, select: Selection): ImageError {
+  const { version, uuid } = select
+  const what = [version && `version ${version}`, uuid && `uuid ${uuid}`].filter(Boolean)
+  const of = what.length > 0 ? ` with ${what.join(' and ')}` : ''
+  return new ImageError('not_found', `There is no image ${name}${of}.`)
+}

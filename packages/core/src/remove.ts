@@ -1,0 +1,49 @@
+// The way out: cancels the work, removes the records, then the bytes that no record names any more.
+
+import { ImageError } from './errors.ts'
+import { assertName, assertVersion, parseBytesKey, recordKey } from './layout.ts'
+import { markBytes, removeBytes, removeMarked } from './publish.ts'
+import type { Rooms } from './rooms.ts'
+
+/**
+ * Deletes one version, or everything that a name has at this moment; a publish that starts later
+ * survives. Returns the versions that went; rejects with `not_found` when there is none.
+ */
+export async function removeImage(
+  rooms: Rooms,
+  name: string,
+  version: string | undefined,
+): Promise<string[]> {
+  assertName(name)
+  if (version !== undefined) assertVersion(version)
+  const { backend, catalog, jobs } = rooms
+  const isMeant = (label: string): boolean => version === undefined || label === version
+  const [records, all] = await Promise.all([catalog.fresh(name), jobs.list(name)])
+  const oldestFirst = records.filter((record) => isMeant(record.version)).toReversed()
+  const work = all.filter((job) => isMeant(job.claim.version))
+  if (oldestFirst.length === 0 && work.every((job) => job.cancelled)) {
+    const what = version === undefined ? name : `${name} with version ${version}`
+    throw new ImageError('not_found', `There is no image ${what}.`)
+  }
+  // Jobs first: a late owner finds the mark, or itself cancelled, and withdraws.
+  const marks = new Map<string, string>()
+  for (const { uuid, end } of work) {
+    if (end) continue
+    await jobs.cancel(name, uuid)
+    marks.set(uuid, await markBytes(backend, name, uuid))
+  }
+  for (const record of oldestFirst) {
+    await backend.delete(recordKey(name, record.version))
+    catalog.remove(name, record.version)
+  }
+  await rooms.at?.('records removed')
+  for (const [uuid, mark] of marks) await removeMarked(backend, name, uuid, mark, rooms)
+  const keys = oldestFirst.flatMap((record) => record.keys)
+  const uuids = new Set(keys.map((key) => parseBytesKey(key)?.uuid))
+  for (const uuid of uuids) {
+    if (uuid !== undefined && !marks.has(uuid)) await removeBytes(backend, name, uuid, rooms)
+  }
+  for (const { uuid } of work) await jobs.remove(name, uuid)
+  const gone = [...oldestFirst, ...work.map((job) => job.claim)]
+  return [...new Set(gone.map((each) => each.version))]
+}

@@ -1,0 +1,225 @@
+// ImageStore: the whole engine behind one door. It keeps no state that is not in the backend, so any
+// number of processes may share one store.
+
+import { setTimeout as delay } from 'node:timers/promises'
+import { type Backend, type Bytes, hasOwners } from './backend.ts'
+import { Catalog } from './catalog.ts'
+import { asError } from './errors.ts'
+import { StoreEvents, type StoreListener } from './event.ts'
+import { Hasher } from './hasher.ts'
+import { type Image, imageOfJob, imageOfRecord } from './image.ts'
+import { type IngestRequest, type Ingested, Intake } from './ingest.ts'
+import { Jobs } from './job.ts'
+import { Leases } from './lease.ts'
+import { Lookup, type OpenedImage, type Selection } from './lookup.ts'
+import type { Failpoint } from './publish.ts'
+import { removeImage } from './remove.ts'
+import type { Rooms } from './rooms.ts'
+import { probe, settle, sweep } from './sweep.ts'
+
+export interface StoreOptions {
+  /** Called at each named step of the protocols; tests pause or fail there. */
+  at?: Failpoint
+  /** Told of what went wrong where nobody waits for it. */
+  onProblem?: (error: Error) => void
+}
+
+/** Also bounds the age of the list of names: the look itself takes a while. */
+const tendIntervalMs = 4000
+const sweepIntervalMs = 600_000
+/** The list of names is kept young for so long after somebody asked for it. */
+const listInterestMs = 60_000
+const listAgeMs = 2000
+const waitPollMs = 1000
+
+export class ImageStore {
+  readonly #rooms: Rooms
+  readonly #lookup: Lookup
+  readonly #intake: Intake
+  readonly #leases: Leases
+  readonly #hasher = new Hasher()
+  readonly #events = new StoreEvents()
+  readonly #timers: NodeJS.Timeout[] = []
+  #listedAtMs = -Infinity
+  #tending: Promise<void> | undefined
+  /** What was last told of the work of others, by uuid. */
+  #told = new Map<string, string>()
+
+  private constructor(backend: Backend, options: StoreOptions) {
+    const onProblem = options.onProblem ?? (() => {})
+    this.#rooms = {
+      backend,
+      catalog: new Catalog(backend, onProblem),
+      jobs: new Jobs(backend, onProblem),
+      onProblem,
+      ...(options.at && { at: options.at }),
+    }
+    this.#leases = new Leases(
+      hasOwners(backend) ? { isGone: (owner) => backend.isGone(owner) } : {},
+    )
+    this.#lookup = new Lookup(this.#rooms, () => this.#refresh())
+    this.#intake = new Intake({
+      rooms: this.#rooms,
+      lookup: this.#lookup,
+      events: this.#events,
+      hasher: this.#hasher,
+    })
+  }
+
+  /** Ends what dead processes left, and begins to look after the store. */
+  static async open(backend: Backend, options: StoreOptions = {}): Promise<ImageStore> {
+    const store = new ImageStore(backend, options)
+    try {
+      await store.tend()
+      await store.sweep()
+    } catch (error) {
+      await store.close()
+      throw error
+    }
+    store.#every(tendIntervalMs, () => store.tend())
+    store.#every(sweepIntervalMs, () => store.sweep())
+    // The first list should not have to wait; who asks before shares this look.
+    store.#refresh().catch((error: unknown) => store.#rooms.onProblem(asError(error)))
+    return store
+  }
+
+  /**
+   * Takes an image in. What the head of a request tells is refused before `open` is called. Resolves
+   * when the image is durable, checked and published; rejects with what was wrong with it.
+   */
+  async ingest(
+    request: IngestRequest,
+    open: () => Bytes | Promise<Bytes>,
+    signal?: AbortSignal,
+  ): Promise<Ingested> {
+    return await this.#intake.ingest(request, open, signal)
+  }
+
+  /** The image that is meant, in whatever state; `not_found`. */
+  async get(name: string, select: Selection = {}): Promise<Image> {
+    return await this.#lookup.get(name, select)
+  }
+
+  /** The image when it is ready or failed, or as it stands after `timeoutMs`. */
+  async wait(
+    name: string,
+    select: Selection,
+    timeoutMs: number,
+    signal?: AbortSignal,
+  ): Promise<Image> {
+    const endMs = performance.now() + timeoutMs
+    for (;;) {
+      const image = await this.get(name, select)
+      const leftMs = endMs - performance.now()
+      if (image.state === 'ready' || image.state === 'failed' || leftMs <= 0) return image
+      await delay(Math.min(waitPollMs, leftMs), undefined, { ...(signal && { signal }) })
+    }
+  }
+
+  /** Every version of a name, newest first, failed and in-flight ones too; none is an empty list. */
+  async versions(name: string): Promise<Image[]> {
+    return await this.#lookup.versions(name)
+  }
+
+  /** One image a name, in name order, at most 5 s old. */
+  async list(): Promise<readonly Image[]> {
+    this.#listedAtMs = performance.now()
+    return await this.#lookup.list()
+  }
+
+  /** The bytes of a published version; `not_found`, with the state of what is not ready. */
+  async open(name: string, select: Selection = {}): Promise<OpenedImage> {
+    return await this.#lookup.open(name, select)
+  }
+
+  /** The bytes of one ingest, as long as any version names them; `not_found`. */
+  async openFile(name: string, uuid: string): Promise<OpenedImage> {
+    return await this.#lookup.openFile(name, uuid)
+  }
+
+  /** Publishes a new version that points at the bytes of an older one. */
+  async rollback(name: string, version: string): Promise<Image> {
+    return await this.#intake.rollback(name, version)
+  }
+
+  /** Deletes a version, or all of a name, and cancels its work in flight; `not_found` when absent. */
+  async remove(name: string, select: { version?: string } = {}): Promise<void> {
+    const removed = await removeImage(this.#rooms, name, select.version)
+    this.#lookup.forgetJobs()
+    for (const version of removed) this.#events.deleted(name, version)
+  }
+
+  /** Work in flight, this process's and that of others. */
+  async inFlight(): Promise<Image[]> {
+    const jobs = await this.#lookup.jobs()
+    return jobs.filter((job) => !job.end).map((job) => imageOfJob(job))
+  }
+
+  subscribe(listener: StoreListener): () => void {
+    return this.#events.subscribe(listener)
+  }
+
+  /** Writes, looks at and removes a small object: whether the storage works. */
+  async check(): Promise<void> {
+    await probe(this.#rooms.backend)
+  }
+
+  /** One round of what is done every few seconds: ends dead work, learns what others did. */
+  async tend(): Promise<void> {
+    this.#tending ??= this.#tend().finally(() => (this.#tending = undefined))
+    await this.#tending
+  }
+
+  /** One round of removing what nobody works on any more. */
+  async sweep(): Promise<void> {
+    await sweep(this.#rooms)
+  }
+
+  /** Ends the timers and threads. Work in flight must have been aborted by its signals before. */
+  async close(): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer)
+    this.#rooms.jobs.close()
+    await this.#tending?.catch(() => {})
+    await this.#hasher.close()
+  }
+
+  #every(intervalMs: number, work: () => Promise<void>): void {
+    const timer = setInterval(() => {
+      work().catch((error: unknown) => this.#rooms.onProblem(asError(error)))
+    }, intervalMs)
+    timer.unref()
+    this.#timers.push(timer)
+  }
+
+  async #tend(): Promise<void> {
+    const { jobs, catalog } = this.#rooms
+    const over = await this.#leases.expired(() => jobs.list())
+    for (const job of over) {
+      const failed = await settle(this.#rooms, job)
+      this.#lookup.forgetJobs()
+      if (failed) this.#events.image(imageOfJob(failed))
+    }
+    const isWatched = this.#events.isHeard || performance.now() - this.#listedAtMs < listInterestMs
+    if (isWatched && catalog.ageMs() > listAgeMs) await this.#refresh()
+    if (this.#events.isHeard) await this.#tellOthersWork()
+  }
+
+  async #refresh(): Promise<void> {
+    const { added, removed } = await this.#rooms.catalog.refresh()
+    if (!this.#events.isHeard) return
+    for (const record of added) this.#events.image(imageOfRecord(record))
+    for (const { name, version } of removed) this.#events.deleted(name, version)
+  }
+
+  async #tellOthersWork(): Promise<void> {
+    const told = new Map<string, string>()
+    for (const job of await this.#lookup.jobs()) {
+      if (job.mine) continue
+      const image = imageOfJob(job)
+      const text = `${image.state} ${image.processedSize}`
+      told.set(job.uuid, text)
+      if (this.#told.get(job.uuid) !== text) this.#events.image(image)
+    }
+    this.#told = told
+  }
+}

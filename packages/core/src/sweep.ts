@@ -1,0 +1,170 @@
+// What nobody works on any more is ended, and what it left is removed: the work of dead processes,
+// old failures, old marks, unfinished bytes. Only ever what a job or a mark of ours names.
+
+import { type Backend, type Stat, bytesOf, hasUnfinished } from './backend.ts'
+import { orUndefined } from './errors.ts'
+import type { Job, Jobs, OwnJob } from './job.ts'
+import {
+  bytesKey,
+  jobsPrefix,
+  marksPrefix,
+  parseBytesKey,
+  parseJobKey,
+  parseMarkKey,
+  recordKey,
+} from './layout.ts'
+import { firstKey, readRecord, removeBytes } from './publish.ts'
+import { freshId } from './record.ts'
+import type { Rooms } from './rooms.ts'
+
+const nsPerHour = 3_600_000_000_000n
+const failureAgeMaxNs = 24n * nsPerHour
+const markAgeMaxNs = 7n * 24n * nsPerHour
+const strayAgeMaxNs = nsPerHour
+export const failuresPerNameMax = 20
+export const failuresInAllMax = 1000
+
+/** Writes, reads back and removes a small object; resolves with the store's own time. */
+export async function probe(backend: Backend): Promise<bigint> {
+  const key = `${jobsPrefix}canary-${freshId()}.json`
+  const { modifiedAt } = await backend.put(key, bytesOf('{}\n'), { ifAbsent: true })
+  try {
+    await backend.stat(key)
+  } finally {
+    await backend.delete(key)
+  }
+  return modifiedAt
+}
+
+/**
+ * Ends work whose owner is dead or silent. The work of an upload can not go on without its client:
+ * it becomes `failed`. Returns the failed job, if that is what it is now.
+ */
+export async function settle(rooms: Rooms, job: Job): Promise<Job | undefined> {
+  const { backend, catalog, jobs } = rooms
+  const { name, uuid } = job
+  const own = await jobs.takeOver(job)
+  if (!own) return undefined
+  try {
+    const published = (await catalog.fresh(name)).some((record) => record.uuid === uuid)
+    if (!published) await removeBytes(backend, name, uuid, rooms)
+    if (published || job.cancelled) {
+      await jobs.remove(name, uuid)
+      return undefined
+    }
+    await fail(rooms, own, {
+      reason: 'storage_unavailable',
+      message:
+        'The server that received this upload stopped before it was complete. Send it again.',
+      endedAt: new Date().toISOString(),
+    })
+    return await jobs.get(name, uuid)
+  } finally {
+    jobs.release(own)
+  }
+}
+
+/** Writes the outcome of own work, and keeps the number of failures within its limits. */
+export async function fail(rooms: Rooms, own: OwnJob, end: NonNullable<Job['end']>): Promise<void> {
+  await rooms.jobs.end(own, end)
+  await pruneFailures(rooms.jobs)
+}
+
+async function pruneFailures(jobs: Jobs, nowNs?: bigint): Promise<void> {
+  const failures = (await jobs.list())
+    .filter((job) => job.end)
+    .toSorted((a, b) => ((a.endedAtNs ?? 0n) > (b.endedAtNs ?? 0n) ? -1 : 1))
+  const ofName = new Map<string, number>()
+  for (const [index, job] of failures.entries()) {
+    const count = (ofName.get(job.name) ?? 0) + 1
+    ofName.set(job.name, count)
+    const old = nowNs !== undefined && nowNs - (job.endedAtNs ?? nowNs) > failureAgeMaxNs
+    if (old || count > failuresPerNameMax || index >= failuresInAllMax) {
+      await jobs.remove(job.name, job.uuid)
+    }
+  }
+}
+
+/** One round over everything that may be left behind. */
+export async function sweep(rooms: Rooms): Promise<void> {
+  const { backend, jobs } = rooms
+  const nowNs = await probe(backend)
+  await sweepUnfinished(backend, jobs, nowNs)
+  await pruneFailures(jobs, nowNs)
+  await sweepStrayJobFiles(backend, nowNs)
+  await sweepMarks(rooms, nowNs)
+}
+
+/** Unfinished puts first, then their jobs: one that begins meanwhile is not looked at. */
+async function sweepUnfinished(backend: Backend, jobs: Jobs, nowNs: bigint): Promise<void> {
+  if (!hasUnfinished(backend)) return
+  const found = []
+  for await (const put of backend.unfinished()) found.push(put)
+  for (const put of found) {
+    const bytes = parseBytesKey(put.key)
+    // Bytes belong to a job, and nothing else of ours takes an hour to write.
+    const stray = bytes
+      ? await isNobodys(jobs, bytes.name, bytes.uuid)
+      : nowNs - put.modifiedAt > strayAgeMaxNs
+    if (stray) await backend.discard(put.id)
+  }
+}
+
+async function isNobodys(jobs: Jobs, name: string, uuid: string): Promise<boolean> {
+  if (jobs.own(name, uuid)) return false
+  const job = await jobs.get(name, uuid)
+  return !job || job.end !== undefined
+}
+
+/** Files of a job that no claim stands beside: a late beat, or what a removal left. */
+async function sweepStrayJobFiles(backend: Backend, nowNs: bigint): Promise<void> {
+  const claimed = new Set<string>()
+  const others: Stat[] = []
+  for await (const stat of backend.list(jobsPrefix)) {
+    const file = parseJobKey(stat.key)
+    if (file?.kind === 'claim') claimed.add(folderOf(stat.key))
+    else if (file || stat.key.startsWith(`${jobsPrefix}canary-`)) others.push(stat)
+  }
+  for (const stat of others) {
+    const old = nowNs - stat.modifiedAt > strayAgeMaxNs
+    if (old && !claimed.has(folderOf(stat.key))) await backend.delete(stat.key)
+  }
+}
+
+function folderOf(key: string): string {
+  return key.slice(0, key.lastIndexOf('/'))
+}
+
+/**
+ * Marks go after a week; before that each forbids new references. Bytes that a paused owner stored
+ * under a mark are removed, and so is a record that was never acknowledged: its bytes are gone.
+ */
+async function sweepMarks(rooms: Rooms, nowNs: bigint): Promise<void> {
+  const { backend, jobs } = rooms
+  const marks: Stat[] = []
+  for await (const stat of backend.list(marksPrefix)) marks.push(stat)
+  for (const mark of marks) {
+    const bytes = parseMarkKey(mark.key)
+    if (!bytes) continue
+    const { name, uuid } = bytes
+    const there = await orUndefined(backend.stat(bytesKey(name, uuid)))
+    if (there && !jobs.own(name, uuid) && !(await jobs.get(name, uuid))) {
+      await removeBytes(backend, name, uuid, rooms)
+    }
+    if (!there) await removeBrokenRecords(rooms, name, uuid)
+    if (nowNs - mark.modifiedAt > markAgeMaxNs) await backend.delete(mark.key)
+  }
+}
+
+async function removeBrokenRecords(rooms: Rooms, name: string, uuid: string): Promise<void> {
+  const { backend, catalog } = rooms
+  const bytes = bytesKey(name, uuid)
+  const broken = (await catalog.fresh(name)).filter((record) => record.keys.includes(bytes))
+  for (const record of broken) {
+    if ((await firstKey(backend, record)) !== undefined) continue
+    const key = recordKey(record.name, record.version)
+    if ((await readRecord(backend, key))?.id !== record.id) continue
+    await backend.delete(key)
+    catalog.remove(record.name, record.version)
+  }
+}
