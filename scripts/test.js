@@ -6,11 +6,12 @@
 
 import { readdirSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 
 // uvu looks at this when it is loaded: suites are then queued here instead of run by themselves.
 globalThis.UVU_DEFER = 1
-const suiteTimeoutMs = 240_000
+const suiteTimeoutMs = Number(process.env.TEST_TIMEOUT_MS || 240_000)
 
 function testFiles(path) {
   if (!statSync(path).isDirectory()) return [path]
@@ -64,9 +65,19 @@ if (files.length === 0) {
   process.stdout.write('No test files found.\n')
   totals.failed += 1
 }
-process.on('unhandledRejection', (error) => {
+for (const event of ['unhandledRejection', 'uncaughtException']) {
+  process.on(event, (error) => {
+    totals.failed += 1
+    process.stdout.write(`FAIL ${event}: ${error?.stack ?? error}\n`)
+  })
+}
+let isDone = false
+// A test that calls process.exit(0) must not make a run look good that it has cut short.
+process.on('exit', () => {
+  if (isDone) return
   totals.failed += 1
-  process.stdout.write(`FAIL unhandled rejection: ${error?.stack ?? error}\n`)
+  process.stdout.write('FAIL the process was ended before the tests were\n')
+  end()
 })
 for (const file of files) {
   const startedAt = performance.now()
@@ -80,8 +91,15 @@ for (const file of files) {
   const seconds = (performance.now() - startedAt) / 1000
   if (seconds > 5) process.stdout.write(`  ${seconds.toFixed(1)} s\n`)
 }
-process.stdout.write(
-  `\n${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped\n`,
-)
-// A listener that a test left open must not keep the run alive.
-process.exit(totals.failed > 0 ? 1 : 0)
+// What a test left running may still reject: one turn for that.
+await setImmediate()
+isDone = true
+end()
+
+function end() {
+  process.stdout.write(
+    `\n${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped\n`,
+  )
+  // A listener that a test left open must not keep the run alive.
+  process.exit(totals.failed > 0 ? 1 : 0)
+}

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { type Bytes, type Code, bytesOf, isImageError, readAll } from '@backing-image/core'
+import { type Bytes, type Code, asError, bytesOf, isImageError, readAll } from '@backing-image/core'
 import { LocalBackend } from './index.ts'
 import { type Call, FaultyDisk, errnoError, hooked } from './testing/index.ts'
 import { openFiles, temporaries, withFiles, withFolder } from './testing/index.ts'
@@ -115,7 +115,7 @@ async function failCall(
     else {
       const isKnown = same(left, scenario.before) || same(left, scenario.after)
       assert.ok(isKnown, `${what}: ${left?.length} bytes are left`)
-      assert.ok(isImageError(failed), `${what}: ${String(failed)}`)
+      assert.ok(isImageError(failed), `${what}: ${asError(failed).message}`)
       const isBefore = same(left, scenario.before)
       // What failed after the object was there, and what nobody can tell, is unclear.
       const mayBe =

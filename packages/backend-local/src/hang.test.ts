@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert'
 import { type Bytes, bytesOf, orUndefined, readAll } from '@backing-image/core'
 import { type Disk } from './disk.ts'
 import { LocalBackend } from './index.ts'
-import { type Call, hooked, openFiles, temporaries, withFolder } from './testing/index.ts'
+import { type Call, Gate, hooked, openFiles, temporaries, withFolder } from './testing/index.ts'
 
 const hangs = suite('local: a disk that hangs')
 const mebibyte = 1024 * 1024
@@ -16,19 +16,16 @@ const key = 'name-0123abcd/backing'
 /** A disk on which one call hangs, once it is armed, until it is released. */
 class HangingDisk {
   readonly disk: Disk
-  readonly hung: Promise<void>
-  release: () => void = () => {}
+  readonly hung: Gate = new Gate()
+  readonly released: Gate = new Gate()
   #verb: Call['verb'] | undefined
 
   constructor() {
-    let tell: () => void = () => {}
-    this.hung = new Promise((resolve) => (tell = resolve))
-    const released = new Promise<void>((resolve) => (this.release = resolve))
     this.disk = hooked(async (call, proceed) => {
       if (call.verb === this.#verb) {
         this.#verb = undefined
-        tell()
-        await released
+        this.hung.open()
+        await this.released.opened
       }
       return await proceed()
     })
@@ -94,7 +91,7 @@ for (const verb of ['write', 'open', 'datasync', 'link'] as const) {
       const controller = new AbortController()
       hanging.arm(verb)
       const put = backend.put(key, source, { signal: controller.signal, ifAbsent })
-      await hanging.hung
+      await hanging.hung.opened
       const reason = new Error('stop waiting')
       controller.abort(reason)
       assert.is(await failure(put), reason)
@@ -102,7 +99,7 @@ for (const verb of ['write', 'open', 'datasync', 'link'] as const) {
       assert.is(source.returns, 0, 'let go while the disk still reads the chunk')
       assert.is(await orUndefined(backend.stat(key)), undefined)
       await backend.put('other', bytesOf('y'))
-      hanging.release()
+      hanging.released.open()
       await isTidy(root)
       assert.is(source.returns, verbs[verb])
       // A link that was asked for is not taken back; all else is not asked for any more.
@@ -126,12 +123,12 @@ hangs('a get that hangs can be left, and closes when the read returns', () =>
       const controller = new AbortController()
       const { signal } = controller
       const reading = (async () => await readAll(await backend.get(key, { signal }), size))()
-      await hanging.hung
+      await hanging.hung.opened
       const reason = new Error('stop waiting')
       controller.abort(reason)
       assert.is(await failure(reading), reason)
       assert.is((await openFiles(root)).length, 1, 'closed under a read')
-      hanging.release()
+      hanging.released.open()
       await isTidy(root)
       await backend.close()
     }

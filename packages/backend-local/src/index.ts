@@ -64,7 +64,12 @@ export class LocalBackend implements Backend, Unfinished, Owners, Space {
 
   async #begin(): Promise<void> {
     const root = await this.#disk.open(this.#root, constants.O_RDONLY | constants.O_DIRECTORY)
-    const stats = await root.stat().finally(() => root.close())
+    let stats: BigIntStats
+    try {
+      stats = await root.stat()
+    } finally {
+      await root.close()
+    }
     try {
       await this.#owner.begin()
     } catch (error) {

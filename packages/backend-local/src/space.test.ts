@@ -9,7 +9,7 @@ import * as assert from 'uvu/assert'
 import { type Bytes, bytesOf, isImageError } from '@backing-image/core'
 import { nodeDisk, type Disk } from './disk.ts'
 import { LocalBackend } from './index.ts'
-import { FaultyDisk, openFiles, temporaries, withFolder } from './testing/index.ts'
+import { FaultyDisk, Gate, openFiles, temporaries, withFolder } from './testing/index.ts'
 
 const space = suite('local: space')
 const mebibyte = 1024 * 1024
@@ -37,8 +37,8 @@ async function refusal(work: Promise<unknown>): Promise<Error> {
   return error
 }
 
-/** Counts how often it is read; waits for `gate` before its end. */
-function source(chunkCount: number, gate: Promise<void> = Promise.resolve()): Counted {
+/** Counts how often it is read; runs `end` at its end. */
+function source(chunkCount: number, end: () => Promise<void> = async () => {}): Counted {
   const chunk = Buffer.alloc(mebibyte)
   const counted: Counted = {
     pulls: 0,
@@ -48,7 +48,7 @@ function source(chunkCount: number, gate: Promise<void> = Promise.resolve()): Co
         await new Promise((go) => setImmediate(go))
         yield chunk
       }
-      await gate
+      await end()
     },
   }
   return counted
@@ -95,23 +95,25 @@ space('room that a running put has claimed is not given to another', () =>
   withFolder(async (root) => {
     const medium = { totalBytes: 100 * mebibyte, freeBytes: 50 * mebibyte }
     const backend = await LocalBackend.open({ root, disk: sized(medium), lowWaterBytes: 0 })
-    let open: () => void = () => {}
-    const gate = new Promise<void>((resolve) => (open = resolve))
-    const first = backend.put('a/backing', source(10, gate), { size: 40 * mebibyte })
+    const gate = new Gate()
+    const first = backend.put(
+      'a/backing',
+      source(10, () => gate.opened),
+      { size: 40 * mebibyte },
+    )
     const racing = backend.put('b/backing', source(30), { size: 30 * mebibyte })
     await refusal(racing)
     // Ten MiB have come: only 30 are still to come.
     while ((await backend.space()).freeBytes !== 20 * mebibyte) {
       await new Promise((go) => setImmediate(go))
     }
-    open()
+    gate.open()
     await first
     assert.is((await backend.space()).freeBytes, 50 * mebibyte, 'a claim outlives its put')
-    const failing = (async function* (): Bytes {
-      throw new Error('no bytes')
-      yield Buffer.alloc(0)
-    })()
-    await backend.put('c', failing, { size: 40 * mebibyte }).catch(() => {})
+    const error = new Error('no end')
+    const failing = source(2, () => Promise.reject(error))
+    const failed = backend.put('c', failing, { size: 40 * mebibyte })
+    assert.is(await failed.catch((thrown: unknown) => thrown), error)
     assert.is((await backend.space()).freeBytes, 50 * mebibyte, 'a claim outlives its failure')
     await backend.close()
   }),

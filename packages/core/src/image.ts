@@ -1,9 +1,9 @@
 // An image as the outside sees it (docs/api.md), made of a published record or of a job. The links
 // are added by the front, which alone knows the address.
 
+import type { Job } from './claim.ts'
 import { ImageError } from './errors.ts'
 import type { ImageFormat } from './format.ts'
-import type { Job } from './job.ts'
 import { isNumericVersion } from './layout.ts'
 import type { Description, SourceType, VersionRecord } from './record.ts'
 

@@ -2,6 +2,7 @@
 // needs no clock: it has run out when the same beat has been read again and again (docs/layout.md).
 
 import { type Backend, type Stat, bytesOf, hasOwners, readAll } from './backend.ts'
+import { type Beat, type Claim, type End, type Job, type NewJob, OwnJob } from './claim.ts'
 import { ImageError, asError, isImageError, orUndefined } from './errors.ts'
 import {
   beatKey,
@@ -17,109 +18,11 @@ import {
   markPrefix,
   parseJobKey,
 } from './layout.ts'
-import { type Description, freshId, parseObject } from './record.ts'
-import type { Reason } from './errors.ts'
-
-/** What epoch 1 says of the work; a take-over repeats it under the next epoch. Never rewritten. */
-export interface Claim {
-  layout: number
-  name: string
-  uuid: string
-  epoch: number
-  /** The process, as the backend's Owners names it; else a random text that proves nothing. */
-  owner: string
-  /** Chosen at accept; where the client gave none, publishing may take a later one. */
-  version: string
-  versionGiven: boolean
-  /** Bytes to come, when known. */
-  size?: number
-  description: Description
-  createdAt: string
-}
-
-export type WorkState = 'pending' | 'starting' | 'in-progress'
-
-/** Written by the owner of an epoch every few seconds, under the next counter. */
-export interface Beat {
-  count: number
-  state: WorkState
-  processedSize: number
-  at: string
-}
-
-/** The outcome of work that failed; work that succeeded leaves its record instead. */
-export interface End {
-  reason: Reason
-  message: string
-  expected?: string
-  actual?: string
-  endedAt: string
-}
-
-export interface Job {
-  name: string
-  uuid: string
-  claim: Claim
-  /** The highest one, which owns the work. */
-  epoch: number
-  beat: Beat
-  end?: End
-  /** When the outcome was written, by the store's clock. */
-  endedAtNs?: bigint
-  cancelled: boolean
-  /** Whether this process owns it. */
-  mine: boolean
-}
+import { freshId, parseObject } from './record.ts'
 
 const beatIntervalMs = 5000
 /** An owner that could not beat for so long stops: a successor may have begun. */
 const beatSilenceMaxMs = 20_000
-
-/** Work that this process owns. */
-export class OwnJob {
-  readonly claim: Claim
-  readonly #controller = new AbortController()
-  state: WorkState = 'starting'
-  processedSize = 0
-  count = 0
-  beatAtMs: number = performance.now()
-
-  constructor(claim: Claim) {
-    this.claim = claim
-  }
-
-  /** Aborts when the work is cancelled, or its lease may be lost. */
-  get signal(): AbortSignal {
-    return this.#controller.signal
-  }
-
-  stop(reason: ImageError): void {
-    this.#controller.abort(reason)
-  }
-
-  beat(): Beat {
-    return {
-      count: this.count,
-      state: this.state,
-      processedSize: this.processedSize,
-      at: new Date().toISOString(),
-    }
-  }
-
-  job(): Job {
-    const { name, uuid, epoch } = this.claim
-    return { name, uuid, epoch, claim: this.claim, beat: this.beat(), cancelled: false, mine: true }
-  }
-}
-
-/** What to claim. */
-export interface NewJob {
-  name: string
-  version: string
-  versionGiven: boolean
-  size?: number
-  description: Description
-}
 
 /** The jobs of a store, and the beats of those that are this process's own. */
 export class Jobs {

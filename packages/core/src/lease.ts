@@ -1,7 +1,7 @@
 // Whether the work of another process still has a living owner: without clocks, by reading its beat
 // again and again, or at once where the store can prove that the process is dead.
 
-import type { Job } from './job.ts'
+import type { Job } from './claim.ts'
 import { ingestId } from './layout.ts'
 
 const readsLeast = 4

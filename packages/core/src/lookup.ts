@@ -3,9 +3,10 @@
 
 import type { Backend, Bytes, Range } from './backend.ts'
 import type { Catalog } from './catalog.ts'
+import type { Job } from './claim.ts'
 import { ImageError } from './errors.ts'
 import { type Image, imageOfJob, imageOfRecord } from './image.ts'
-import type { Job, Jobs } from './job.ts'
+import type { Jobs } from './job.ts'
 import { assertName, assertVersion } from './layout.ts'
 import { firstKey } from './publish.ts'
 import type { VersionRecord } from './record.ts'

@@ -2,8 +2,9 @@
 // old failures, old marks, unfinished bytes. Only ever what a job or a mark of ours names.
 
 import { type Backend, type Stat, bytesOf, hasUnfinished } from './backend.ts'
-import { orUndefined } from './errors.ts'
-import type { Job, Jobs, OwnJob } from './job.ts'
+import type { Job, OwnJob } from './claim.ts'
+import { asError, orUndefined } from './errors.ts'
+import type { Jobs } from './job.ts'
 import {
   bytesKey,
   jobsPrefix,

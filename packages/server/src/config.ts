@@ -139,7 +139,7 @@ export function readConfig(env: Environment): Config {
     const name = String(issue.path[0])
     faults.push(`${name}: ${shown(name, set[name])} was given; ${issue.message} is expected.`)
   }
-  faults.push(...combinationFaults((name) => Boolean(env[name] ?? env[`${name}_FILE`]), set))
+  faults.push(...combinationFaults((name) => Boolean(env[name] || env[`${name}_FILE`]), set))
   if (!result.success || faults.length > 0) throw new ConfigError(faults)
   return toConfig(result.data)
 }

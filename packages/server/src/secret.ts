@@ -34,8 +34,8 @@ export function withSecrets(env: Environment, faults: string[]): Environment {
     try {
       // Editors and `echo` end a file with a newline that nobody means.
       const secret = readFileSync(path, 'utf8').replace(/\r?\n$/, '')
-      if (secret === '') faults.push(`${name}_FILE: ${shown('', path)} is an empty file.`)
-      set[name] = secret
+      if (secret !== '') set[name] = secret
+      else faults.push(`${name}_FILE: ${shown('', path)} is an empty file; a secret is expected.`)
     } catch (error) {
       const why = error instanceof Error && 'code' in error ? String(error.code) : String(error)
       faults.push(`${name}_FILE: ${shown('', path)} can not be read: ${why}.`)
@@ -48,6 +48,6 @@ export function withSecrets(env: Environment, faults: string[]): Environment {
 export function shown(name: string, text = ''): string {
   if (neverShown.includes(name)) return 'a value that is not shown'
   // A URL that is no good may be so because of the password in it.
-  const bare = text.replace(/\/\/[^/]*@/, '//…@')
+  const bare = text.replace(/\/\/.*@/s, '//…@')
   return JSON.stringify(bare.length > 120 ? `${bare.slice(0, 120)}…` : bare)
 }

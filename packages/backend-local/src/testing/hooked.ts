@@ -70,6 +70,18 @@ export function withoutSyncs(
   }, disk)
 }
 
+/** Something to wait for until the test lets it happen. */
+export class Gate {
+  readonly opened: Promise<void>
+  open: () => void = () => {}
+
+  constructor() {
+    this.opened = new Promise((resolve) => {
+      this.open = resolve
+    })
+  }
+}
+
 /** What a failing call of the file system throws. */
 export function errnoError(code: string): Error {
   return Object.assign(new Error(`${code}: injected`), { code })

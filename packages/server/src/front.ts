@@ -1,0 +1,36 @@
+// What every route is given: the engine, the configuration and the ends of the process's life.
+
+import type { HttpBindings } from '@hono/node-server'
+import type { Context } from 'hono'
+import type { Logger } from 'pino'
+import type { ImageStore } from '@backing-image/core'
+import type { Config } from './config.ts'
+import type { Metrics } from './metrics.ts'
+import type { Health } from './ready.ts'
+
+export interface Deps {
+  store: ImageStore
+  config: Config
+  log: Logger
+  metrics: Metrics
+  health: Health
+  /** Of this program, for /openapi.json. */
+  version: string
+  /** Aborted when the server stops taking requests: what merely waits is answered now. */
+  stopping?: AbortSignal
+  /** Aborted when the time to finish is over: transfers end now. */
+  aborting?: AbortSignal
+}
+
+export interface Env {
+  Bindings: HttpBindings
+  Variables: {
+    requestId: string
+    /** What the request may do; absent where no token is needed. */
+    grant: Grant
+  }
+}
+
+export type Grant = 'write' | 'read' | 'none'
+
+export type Call = Context<Env>

@@ -1,0 +1,176 @@
+// Images described by a document, JSON or YAML: other source types than an upload, or a whole
+// BackingImage manifest of Longhorn. None of those source types is built yet, so that every
+// document is refused, each for its own reason.
+
+import { ImageError, assertName, assertVersion, parseChecksum, sourceTypes } from '@backing-image/core'
+import { parseAllDocuments, visit } from 'yaml'
+import { z } from 'zod'
+import { readText } from './body.ts'
+import type { Call } from './front.ts'
+import { invalid } from './problem.ts'
+import { readQuery } from './query.ts'
+import { readLabels } from './upload-options.ts'
+import { type Front, mediaType } from './upload.ts'
+import { baseUrl } from './view.ts'
+
+const yamlTypes = ['application/yaml', 'application/x-yaml', 'text/yaml']
+
+export function isDocument(type: string): boolean {
+  return type === 'application/json' || type.endsWith('+json') || yamlTypes.includes(type)
+}
+
+/** What both forms of document say. */
+export interface Request {
+  name: string
+  version?: string
+  sourceType: string
+  parameters: Record<string, string>
+  checksum?: string
+  labels: Record<string, string>
+  dataEngine: 'v1' | 'v2'
+  minNumberOfCopies: number
+  nodeSelector: string[]
+  diskSelector: string[]
+}
+
+/** Handles POST /v1/backing-images with JSON or YAML. */
+export async function createFromDocument(c: Call, front: Front): Promise<Response> {
+  readQuery(c, 'force')
+  const text = await readText(c, front.config.idleTimeoutMs)
+  const request = readRequest(parseDocument(text, mediaType(c)))
+  throw unavailable(request, baseUrl(c, front.config))
+}
+
+/** One document as plain values. */
+export function parseDocument(text: string, type: string): unknown {
+  if (!yamlTypes.includes(type)) {
+    try {
+      return JSON.parse(text)
+    } catch (error) {
+      throw invalid(`The body is no JSON: ${(error as Error).message}.`)
+    }
+  }
+  // An alias may stand for a copy of copies, a body of 1 MiB thus for more than there is memory.
+  const documents = parseAllDocuments(text, { maxAliasCount: 0, merge: false, logLevel: 'silent' })
+  const [document] = documents
+  if (!Array.isArray(documents) || document === undefined || documents.length !== 1) {
+    throw invalid('The body must hold one YAML document, neither none nor several.')
+  }
+  const [fault] = document.errors
+  if (fault) throw invalid(`The body is no YAML: ${fault.message.split('\n')[0]}`)
+  visit(document, {
+    Alias: () => {
+      throw invalid('The body has a YAML alias (*); write the value out instead.')
+    },
+  })
+  return document.toJS()
+}
+
+const text = z.string()
+const texts = z.array(text).max(100)
+const textMap = z.record(text, text)
+const dataEngine = z.enum(['v1', 'v2']).default('v1')
+const minNumberOfCopies = z.int().min(0).max(1000).default(0)
+
+const plainForm = z.strictObject({
+  name: text,
+  version: text.optional(),
+  sourceType: text,
+  parameters: textMap.default({}),
+  checksum: text.optional(),
+  labels: textMap.default({}),
+  dataEngine,
+  minNumberOfCopies,
+  nodeSelector: texts.default([]),
+  diskSelector: texts.default([]),
+})
+
+const manifestForm = z.strictObject({
+  apiVersion: z.literal('longhorn.io/v1beta2'),
+  kind: z.literal('BackingImage'),
+  metadata: z.looseObject({
+    name: text,
+    labels: textMap.nullish(),
+    annotations: textMap.nullish(),
+  }),
+  spec: z.strictObject({
+    sourceType: text,
+    sourceParameters: textMap.nullish(),
+    checksum: text.nullish(),
+    dataEngine,
+    minNumberOfCopies,
+    nodeSelector: texts.nullish(),
+    diskSelector: texts.nullish(),
+    // Longhorn's own: which of its disks hold copies, and what they are encrypted with.
+    diskFileSpecMap: z.record(text, z.unknown()).nullish(),
+    disks: z.record(text, z.unknown()).nullish(),
+    secret: text.nullish(),
+    secretNamespace: text.nullish(),
+  }),
+  status: z.unknown().optional(),
+})
+
+/** Checks a document of either form. */
+export function readRequest(value: unknown): Request {
+  const isManifest = typeof value === 'object' && value !== null && 'apiVersion' in value
+  const request = isManifest ? readManifest(value) : readPlain(value)
+  assertName(request.name)
+  if (request.version !== undefined) assertVersion(request.version)
+  if (request.checksum !== undefined) parseChecksum(request.checksum)
+  return request
+}
+
+function readPlain(value: unknown): Request {
+  const { version, checksum, labels, ...others } = parsed(plainForm, value)
+  return {
+    ...others,
+    labels: checkedLabels(labels),
+    ...(version === undefined ? {} : { version }),
+    ...(checksum === undefined ? {} : { checksum }),
+  }
+}
+
+function readManifest(value: unknown): Request {
+  const { metadata, spec } = parsed(manifestForm, value)
+  return {
+    name: metadata.name,
+    sourceType: spec.sourceType,
+    parameters: spec.sourceParameters ?? {},
+    labels: checkedLabels(metadata.labels ?? {}),
+    dataEngine: spec.dataEngine,
+    minNumberOfCopies: spec.minNumberOfCopies,
+    nodeSelector: spec.nodeSelector ?? [],
+    diskSelector: spec.diskSelector ?? [],
+    // Longhorn writes an empty one where there is none.
+    ...(spec.checksum ? { checksum: spec.checksum } : {}),
+  }
+}
+
+function checkedLabels(labels: Record<string, string>): Record<string, string> {
+  return readLabels(Object.entries(labels).map(([key, value]) => `${key}=${value}`))
+}
+
+/** The value in the form's shape; throws with every fault, each with the path to it. */
+function parsed<T>(form: z.ZodType<T>, value: unknown): T {
+  const result = form.safeParse(value)
+  if (result.success) return result.data
+  const faults = result.error.issues
+    .slice(0, 10)
+    .map(({ path, message }) => `${path.length > 0 ? path.join('.') : 'the body'}: ${message}`)
+  throw invalid(`The document is not as expected. ${faults.join('; ')}.`)
+}
+
+function unavailable(request: Request, base: string): ImageError {
+  const { sourceType, name, version } = request
+  const query = version === undefined ? '' : `?version=${version}`
+  const upload = `curl -T FILE '${base}/v1/backing-images/${name}${query}'`
+  if (sourceType === 'upload') {
+    return invalid(`An upload brings its bytes along instead of a document: ${upload}`)
+  }
+  const given = JSON.stringify(sourceType.slice(0, 80))
+  const known = sourceTypes.some((each) => each === sourceType)
+  return invalid(
+    `The source type ${given} is ${known ? 'not available in this version' : 'not known'}. Known ` +
+      `source types: ${sourceTypes.join(', ')}; available: upload (${upload}).`,
+  )
+}

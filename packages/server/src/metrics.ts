@@ -1,0 +1,123 @@
+// What the server counts, in the text format of Prometheus.
+
+import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client'
+import type { Bytes, Reason } from '@backing-image/core'
+
+const prefix = 'backing_image_manager_'
+/** From a small file to a large image over a slow line. */
+const ingestSeconds = [0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14_400]
+const requestSeconds = [0.005, 0.025, 0.1, 0.5, 2.5, 10, 60]
+
+export interface IngestTiming {
+  /** The same bytes, counted on their way. */
+  count(bytes: Bytes): Bytes
+  /** Seconds since the beginning. */
+  end(state: 'ready' | 'failed'): number
+}
+
+export class Metrics {
+  readonly #registry = new Registry()
+  readonly #ingestBytes: Counter<'source_type'>
+  readonly #ingestSeconds: Histogram<'source_type' | 'state'>
+  readonly #servedBytes: Counter
+  readonly #requestSeconds: Histogram<'method' | 'route' | 'status'>
+  readonly #errors: Counter<'code'>
+  readonly #images: Gauge<'state'>
+  #countImages: () => Promise<ReadonlyMap<string, number>> = async () => new Map()
+
+  constructor() {
+    const registers = [this.#registry]
+    // Among them the lag of the event loop and the memory.
+    collectDefaultMetrics({ register: this.#registry, prefix })
+    this.#ingestBytes = new Counter({
+      name: `${prefix}ingest_bytes_total`,
+      help: 'Bytes of images that were received.',
+      labelNames: ['source_type'],
+      registers,
+    })
+    this.#ingestSeconds = new Histogram({
+      name: `${prefix}ingest_duration_seconds`,
+      help: 'Time from the beginning of an ingest to its end, by how it ended.',
+      labelNames: ['source_type', 'state'],
+      buckets: ingestSeconds,
+      registers,
+    })
+    this.#servedBytes = new Counter({
+      name: `${prefix}served_bytes_total`,
+      help: 'Bytes of images that were given to clients.',
+      registers,
+    })
+    this.#requestSeconds = new Histogram({
+      name: `${prefix}http_request_duration_seconds`,
+      help: 'Time of HTTP requests until their answer was made or sent.',
+      labelNames: ['method', 'route', 'status'],
+      buckets: requestSeconds,
+      registers,
+    })
+    this.#errors = new Counter({
+      name: `${prefix}errors_total`,
+      help: 'Answers that were errors, by the code of the problem.',
+      labelNames: ['code'],
+      registers,
+    })
+    this.#images = new Gauge({
+      name: `${prefix}images`,
+      help: 'Names of images, by the state of what the name means now.',
+      labelNames: ['state'],
+      registers,
+      collect: () => this.#collectImages(),
+    })
+  }
+
+  /** How the images are counted when somebody asks. */
+  countImagesBy(count: () => Promise<ReadonlyMap<string, number>>): void {
+    this.#countImages = count
+  }
+
+  beginIngest(sourceType: string): IngestTiming {
+    const startedAtMs = performance.now()
+    const counter = this.#ingestBytes.labels(sourceType)
+    return {
+      count: (bytes) => counted(bytes, (length) => counter.inc(length)),
+      end: (state) => {
+        const seconds = (performance.now() - startedAtMs) / 1000
+        this.#ingestSeconds.labels(sourceType, state).observe(seconds)
+        return Math.round(seconds * 1000) / 1000
+      },
+    }
+  }
+
+  served(bytes: number): void {
+    this.#servedBytes.inc(bytes)
+  }
+
+  error(code: Reason): void {
+    this.#errors.labels(code).inc()
+  }
+
+  request(method: string, route: string, status: number, seconds: number): void {
+    this.#requestSeconds.labels(method, route, String(status)).observe(seconds)
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType
+  }
+
+  async text(): Promise<string> {
+    return await this.#registry.metrics()
+  }
+
+  async #collectImages(): Promise<void> {
+    // While the storage is away everything else is still told.
+    const counts = await this.#countImages().catch(() => new Map<string, number>())
+    this.#images.reset()
+    for (const [state, count] of counts) this.#images.labels(state).set(count)
+  }
+}
+
+async function* counted(bytes: Bytes, add: (length: number) => void): Bytes {
+  for await (const chunk of bytes) {
+    add(chunk.length)
+    yield chunk
+  }
+}

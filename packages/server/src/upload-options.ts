@@ -1,0 +1,85 @@
+// What a client may say of an image besides its bytes: the same words as query of a PUT, as fields of
+// a form and as keys of a document.
+
+import { type Description, assertVersion, parseChecksum, splitChecksum } from '@backing-image/core'
+import { invalid } from './problem.ts'
+import { readChoice, readCount } from './query.ts'
+
+export const singleOptions = [
+  'version',
+  'checksum',
+  'size',
+  'dataEngine',
+  'minNumberOfCopies',
+] as const
+
+export type SingleOption = (typeof singleOptions)[number]
+
+/** Each single option at most once, and any number of labels. */
+export type GivenOptions = { [key in SingleOption]?: string } & { label?: string[] }
+
+export interface UploadOptions {
+  version?: string
+  /** In bytes. */
+  size?: number
+  description: Description
+}
+
+const labelsMax = 64
+const copiesMax = 1000
+
+/** Throws `invalid_argument` that names the option. `digests` are those of the headers. */
+export function readOptions(given: GivenOptions, digests: readonly string[] = []): UploadOptions {
+  const { version, checksum, size, dataEngine, minNumberOfCopies } = given
+  if (version !== undefined) assertVersion(version)
+  return {
+    ...(version === undefined ? {} : { version }),
+    ...(size === undefined
+      ? {}
+      : { size: readCount('size', size, 0, Number.MAX_SAFE_INTEGER) }),
+    description: {
+      sourceType: 'upload',
+      parameters: {},
+      labels: readLabels(given.label ?? []),
+      dataEngine: readChoice('dataEngine', dataEngine ?? 'v1', ['v1', 'v2']),
+      minNumberOfCopies: readCount('minNumberOfCopies', minNumberOfCopies ?? '0', 0, copiesMax),
+      nodeSelector: [],
+      diskSelector: [],
+      expected: allExpected(checksum === undefined ? [] : [parseChecksum(checksum)], digests),
+    },
+  }
+}
+
+/** Each once; two of one algorithm that differ could never both be met. */
+function allExpected(checksums: readonly string[], digests: readonly string[]): string[] {
+  const expected = [...new Set([...checksums, ...digests])]
+  const algorithms = expected.map((each) => splitChecksum(each).algorithm)
+  const twice = algorithms.find((each, index) => algorithms.indexOf(each) !== index)
+  if (twice !== undefined) {
+    throw invalid(`The request gives two different ${twice} checksums; no bytes have both.`)
+  }
+  return expected
+}
+
+/** `key=value` texts as an object. */
+export function readLabels(texts: readonly string[]): Record<string, string> {
+  if (texts.length > labelsMax) throw invalid(`At most ${labelsMax} labels are taken.`)
+  const labels = texts.map(readLabel)
+  const keys = labels.map(([key]) => key)
+  const twice = keys.find((key, index) => keys.indexOf(key) !== index)
+  if (twice !== undefined) throw invalid(`The label ${twice} is given twice.`)
+  return Object.fromEntries(labels)
+}
+
+/** A label's key and value. */
+export function readLabel(text: string): [key: string, value: string] {
+  const [, key, value] =
+    /^([A-Za-z0-9][A-Za-z0-9._/-]{0,252})=([^\p{Cc}]{0,253})$/u.exec(text) ?? []
+  if (key === undefined || value === undefined) {
+    throw invalid(
+      `label is ${JSON.stringify(text.slice(0, 80))}; key=value is expected, the key of at most 253 ` +
+        'letters, digits, ".", "_", "/" and "-", the value of at most 253 characters.',
+    )
+  }
+  return [key, value]
+}

@@ -1,0 +1,59 @@
+// An image as it leaves: with the links that only the front knows, since it alone knows its address.
+
+import type { TLSSocket } from 'node:tls'
+import type { Image } from '@backing-image/core'
+import { ingestId } from '@backing-image/core'
+import type { Config } from './config.ts'
+import type { Call } from './front.ts'
+import type { FileSigner } from './signature.ts'
+
+export interface Links {
+  /** Always this ingest, whatever the name comes to mean. */
+  self: string
+  download: string
+  /** Permanent, and without credentials; null until ready, and where tokens lack a signing key. */
+  file: string | null
+}
+
+export type ImageView = Image & { links: Links }
+
+export function viewOf(image: Image, base: string, signer: FileSigner): ImageView {
+  const { name, version, uuid, state } = image
+  const path = `${base}/v1/backing-images/${name}`
+  // A rollback shares its uuid with the version that it points at.
+  const also = image.rollbackOf === undefined ? '' : `&version=${version}`
+  const file = state === 'ready' ? signer.path(ingestId(name, uuid), fileName(image)) : undefined
+  return {
+    ...image,
+    links: {
+      self: `${path}?uuid=${uuid}${also}`,
+      download: `${path}/download?version=${version}`,
+      file: file === undefined ? null : `${base}${file}`,
+    },
+  }
+}
+
+/** `<name>-<version>.<img|qcow2|iso>`: every character may stand in a path and in a quoted string. */
+export function fileName(image: Pick<Image, 'name' | 'version' | 'format'>): string {
+  const extension = image.format === 'qcow2' || image.format === 'iso' ? image.format : 'img'
+  return `${image.name}-${image.version}.${extension}`
+}
+
+/** `PUBLIC_URL`, else what the client called us by; a proxy's word counts only where it is trusted. */
+export function baseUrl(c: Call, config: Pick<Config, 'publicUrl' | 'trustProxy'>): string {
+  if (config.publicUrl !== undefined) return config.publicUrl.replace(/\/+$/, '')
+  const { protocol, host } = new URL(c.req.url)
+  const isEncrypted = (c.env.incoming.socket as Partial<TLSSocket>).encrypted === true
+  const scheme = isEncrypted ? 'https' : protocol.slice(0, -1)
+  if (!config.trustProxy) return `${scheme}://${host}`
+  const [forwardedScheme] = listOf(c.req.header('x-forwarded-proto'))
+  const [forwardedHost] = listOf(c.req.header('x-forwarded-host'))
+  const goodScheme = /^https?$/.test(forwardedScheme ?? '') ? forwardedScheme : scheme
+  const goodHost = /^[A-Za-z0-9._:[\]-]+$/.test(forwardedHost ?? '') ? forwardedHost : host
+  return `${goodScheme}://${goodHost}`
+}
+
+/** The first of several is what the first proxy saw. */
+function listOf(header: string | undefined): string[] {
+  return (header ?? '').split(',').map((each) => each.trim())
+}
