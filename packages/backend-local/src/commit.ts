@@ -8,7 +8,7 @@ import { errnoOf, type Disk, type OpenFile } from './disk.ts'
 import { Writer } from './writer.ts'
 
 const attemptsMax = 20
-const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants
+const { O_CREAT, O_DIRECT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants
 /** Never through a link, and never waiting for the other end of a foreign pipe. */
 export const readFlags: number = O_RDONLY | O_NOFOLLOW | O_NONBLOCK
 /** For a new file that nobody else has. */
@@ -20,6 +20,7 @@ export class Temporary {
   readonly #path: string
   readonly #file: OpenFile
   readonly #writer: Writer
+  #direct: OpenFile | undefined
   #isOpen = true
   #isPlaced = false
 
@@ -36,6 +37,17 @@ export class Temporary {
 
   append(chunk: Uint8Array): Promise<void> {
     return this.#writer.append(chunk)
+  }
+
+  /** What is large leaves the page cache alone, where the file system can do that. */
+  async appendDirectly(): Promise<void> {
+    try {
+      this.#direct = await this.#disk.open(this.#path, O_WRONLY | O_DIRECT | O_NOFOLLOW)
+      this.#writer.writeDirectly(this.#direct)
+    } catch (error) {
+      // It can not; or what is really wrong shows with the next call.
+      if (!isImageError(error)) throw error
+    }
   }
 
   /**
@@ -130,7 +142,11 @@ export class Temporary {
   async #close(): Promise<void> {
     // First: also a close that fails has given the descriptor back.
     this.#isOpen = false
-    await this.#file.close()
+    try {
+      await this.#direct?.close()
+    } finally {
+      await this.#file.close()
+    }
   }
 
   /** Leaves nothing behind, as far as the disk allows. Never rejects: the first error counts. */

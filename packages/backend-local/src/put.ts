@@ -128,7 +128,10 @@ export class Put {
     }
     // It is a large one.
     await this.#checkRoom()
-    this.#temporary ??= await this.#target.begin()
+    if (!this.#temporary) {
+      this.#temporary = await this.#target.begin()
+      await this.#temporary.appendDirectly()
+    }
     await this.#flush(this.#temporary)
     if (chunk.length >= directBytes) await this.#temporary.append(chunk)
     else {

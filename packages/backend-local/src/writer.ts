@@ -1,8 +1,9 @@
-// Bytes into one fresh file: zero blocks become holes, the rest is written in large runs, and every
-// 64 MiB goes to the medium in the background, so that one long sync at the end starves nobody.
+// Bytes into one fresh file: zero blocks become holes, the rest is written in large runs, past the
+// page cache where memory and medium allow it, and every 64 MiB goes to the medium in the background,
+// so that one long sync at the end starves nobody.
 
 import { ImageError } from '@backing-image/core'
-import type { OpenFile } from './disk.ts'
+import { type OpenFile, errnoOf } from './disk.ts'
 
 /** The unit of a hole: the block of every common file system. */
 const blockBytes = 4096
@@ -37,17 +38,33 @@ export function* dataRuns(chunk: Uint8Array, position: number): Generator<[numbe
   if (runStart >= 0) yield [runStart, chunk.length]
 }
 
+/**
+ * Direct writes want whole blocks in memory and file alike. Where memory begins can not be asked; that
+ * of an ingest is shared and begins on a page, all other is taken for unaligned.
+ */
+function mayBeDirect(data: Uint8Array, position: number): boolean {
+  const isAligned = data.byteOffset % blockBytes === 0 && position % blockBytes === 0
+  return isAligned && data.buffer instanceof SharedArrayBuffer
+}
+
 /** Appends to one new, empty file. One call at a time; after a failure only `settle`. */
 export class Writer {
   /** How many bytes were appended. */
   length = 0
   readonly #file: OpenFile
+  /** The same file without the page cache: to copy an image there costs more than to write it. */
+  #direct: OpenFile | undefined
   #dataEnd = 0
   #unsyncedBytes = 0
   #sync: Promise<void> | undefined
 
   constructor(file: OpenFile) {
     this.#file = file
+  }
+
+  /** From now on whole blocks go through a second handle, opened with O_DIRECT. */
+  writeDirectly(file: OpenFile): void {
+    this.#direct = file
   }
 
   /** When it resolves, nothing reads the chunk any more. */
@@ -68,12 +85,26 @@ export class Writer {
 
   async #write(data: Uint8Array, position: number): Promise<void> {
     for (let done = 0; done < data.length;) {
-      const written = await this.#file.write(data.subarray(done), position + done)
+      const written = await this.#writeSome(data.subarray(done), position + done)
       if (written === 0) throw new ImageError('unavailable', 'The medium takes no more bytes.')
       done += written
     }
     this.#dataEnd = position + data.length
     this.#unsyncedBytes += data.length
+  }
+
+  async #writeSome(data: Uint8Array, position: number): Promise<number> {
+    const wholeBytes = data.length - (data.length % blockBytes)
+    if (this.#direct && wholeBytes > 0 && mayBeDirect(data, position)) {
+      try {
+        return await this.#direct.write(data.subarray(0, wholeBytes), position)
+      } catch (error) {
+        // This memory, or this medium, is not for direct writes after all.
+        if (errnoOf(error) !== 'EINVAL') throw error
+        this.#direct = undefined
+      }
+    }
+    return await this.#file.write(data, position)
   }
 
   /** All bytes are on the medium when it resolves; a length that ends in a hole too. */

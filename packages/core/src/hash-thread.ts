@@ -13,8 +13,8 @@ parentPort?.on('message', (order: HashOrder) => {
     hashes.delete(key)
   } else {
     const hash = hashes.get(key) ?? createHash(order.algorithm)
-    if (order.kind === 'update') {
-      hash.update(new Uint8Array(order.piece ?? new SharedArrayBuffer(0), 0, order.length))
+    if (order.kind === 'update' && order.piece) {
+      hash.update(new Uint8Array(order.piece.memory, order.piece.offset, order.length))
       hashes.set(key, hash)
     } else {
       hashes.delete(key)

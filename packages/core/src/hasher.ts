@@ -9,16 +9,23 @@ import { ImageError } from './errors.ts'
 /** How large a piece of the ring is, and so how large the writes to a store become. */
 export const pieceBytes: number = 1024 * 1024
 
-/** A stream may be this many pieces ahead of its reader, and the free ones kept for the next. */
+/** A stream may be so many pieces ahead of its reader. */
 const piecesPerStream = 4
-const freePiecesMax = 32
+/** Pieces are made so many at a time, and kept: as many as streams ever needed at once. */
+const piecesPerArena = 16
+
+/** A part of shared memory that begins on a page of the machine. */
+export interface Piece {
+  memory: SharedArrayBuffer
+  offset: number
+}
 
 /** An order to a thread. It answers each in turn, an `end` with the digest. */
 export interface HashOrder {
   kind: 'update' | 'end' | 'drop'
   stream: number
   algorithm: Algorithm
-  piece?: SharedArrayBuffer
+  piece?: Piece
   length?: number
 }
 
@@ -37,6 +44,39 @@ export interface Digesting {
 
 /** Time per byte of each algorithm, relative to SHA-512: streams share the threads by it. */
 const cost: Record<Algorithm, number> = { sha512: 1, sha256: 0.5, sha1: 0.5, md5: 1 }
+
+// The type library of Node leaves this global of the language out.
+declare const WebAssembly: {
+  Memory: new (options: { initial: number; maximum: number; shared: true }) => {
+    readonly buffer: SharedArrayBuffer
+  }
+}
+
+/**
+ * The free pieces of all streams. The memory is that of WebAssembly for one reason: it begins on a
+ * page, as direct writes to a disk want it, and its pages take no room before they are used.
+ */
+class Pieces {
+  readonly #free: Piece[] = []
+
+  take(): Piece {
+    if (this.#free.length === 0) {
+      const pages = (piecesPerArena * pieceBytes) / 65_536
+      const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }).buffer
+      for (let index = piecesPerArena - 1; index >= 0; index--) {
+        this.#free.push({ memory, offset: index * pieceBytes })
+      }
+    }
+    const piece = this.#free.pop()
+    if (!piece) throw new ImageError('internal', 'There is no free piece.')
+    return piece
+  }
+
+  /** The last one given is the next one taken: as little memory as possible is ever touched. */
+  give(piece: Piece): void {
+    this.#free.push(piece)
+  }
+}
 
 class Thread {
   readonly #worker: Worker
@@ -79,20 +119,25 @@ class Thread {
 
 /** A few hash threads and the buffers, for all streams of the process. */
 export class Hasher {
-  readonly #threads: Thread[]
-  readonly #freePieces: SharedArrayBuffer[] = []
+  readonly #threadsMax: number
+  readonly #threads: Thread[] = []
+  readonly #pieces = new Pieces()
   #lastStream = 0
 
-  /** Two threads keep two cores busy: SHA-512 on the one, SHA-256 and the rest on the other. */
+  /**
+   * Two threads keep two cores busy: SHA-512 on the one, SHA-256 and the rest on the other. They
+   * start with the first stream.
+   */
   constructor(options: { threads?: number } = {}) {
-    this.#threads = Array.from({ length: options.threads ?? 2 }, () => new Thread())
+    this.#threadsMax = options.threads ?? 2
   }
 
   /** Reads `source` at most a few pieces ahead of the reader of `bytes`. */
   digest(source: Bytes, wanted: readonly Algorithm[]): Digesting {
+    while (this.#threads.length < this.#threadsMax) this.#threads.push(new Thread())
     const hashes = new Hashes(++this.#lastStream, wanted, this.#threads)
     return {
-      bytes: readRing(new Ring(this.#freePieces), source, hashes),
+      bytes: readRing(new Ring(this.#pieces), source, hashes),
       digests: () => hashes.digests(),
     }
   }
@@ -118,7 +163,7 @@ class Hashes {
   }
 
   /** Settles when no thread reads the piece any more. */
-  async update(piece: SharedArrayBuffer, length: number): Promise<void> {
+  async update(piece: Piece, length: number): Promise<void> {
     await this.#ask('update', piece, length)
   }
 
@@ -142,7 +187,7 @@ class Hashes {
     for (const { algorithm, thread } of this.#seats) thread.load -= cost[algorithm]
   }
 
-  #ask(kind: HashOrder['kind'], piece?: SharedArrayBuffer, length?: number): Promise<HashReply[]> {
+  #ask(kind: HashOrder['kind'], piece?: Piece, length?: number): Promise<HashReply[]> {
     const stream = this.#stream
     return Promise.all(
       this.#seats.map(({ algorithm, thread }) =>
@@ -153,34 +198,35 @@ class Hashes {
 }
 
 interface Filled {
-  piece: SharedArrayBuffer
+  piece: Piece
   length: number
   hashed: Promise<void>
 }
 
 /** The pieces of one stream: the filler takes and pushes, the reader shifts and gives back. */
 class Ring {
-  readonly #free: SharedArrayBuffer[]
+  readonly #pieces: Pieces
   readonly #filled: Filled[] = []
   #out = 0
   #ended = false
   #failure: { error: unknown } | undefined
-  #closed = false
+  /** The reader has gone. */
+  isClosed = false
   #wakeFiller: (() => void) | undefined
   #wakeReader: (() => void) | undefined
 
-  constructor(free: SharedArrayBuffer[]) {
-    this.#free = free
+  constructor(pieces: Pieces) {
+    this.#pieces = pieces
   }
 
   /** An empty piece, as soon as there is one; undefined once the reader has gone. */
-  async take(): Promise<SharedArrayBuffer | undefined> {
-    while (!this.#closed && this.#out >= piecesPerStream) {
+  async take(): Promise<Piece | undefined> {
+    while (!this.isClosed && this.#out >= piecesPerStream) {
       await new Promise<void>((resolve) => (this.#wakeFiller = resolve))
     }
-    if (this.#closed) return undefined
+    if (this.isClosed) return undefined
     this.#out += 1
-    return this.#free.pop() ?? new SharedArrayBuffer(pieceBytes)
+    return this.#pieces.take()
   }
 
   push(filled: Filled): void {
@@ -204,21 +250,21 @@ class Ring {
     return filled
   }
 
-  give(piece: SharedArrayBuffer): void {
+  give(piece: Piece): void {
     this.#out -= 1
-    if (this.#free.length < freePiecesMax) this.#free.push(piece)
+    this.#pieces.give(piece)
     this.#wakeFiller?.()
   }
 
   /** The reader has gone: what is filled goes back when the threads have let go of it. */
   close(): void {
-    this.#closed = true
+    this.isClosed = true
     this.#wakeFiller?.()
     for (const filled of this.#filled.splice(0)) this.giveWhenHashed(filled)
   }
 
   giveWhenHashed(filled: Filled): void {
-    // A piece whose hash failed is still in a thread's hands: it is left to the garbage collector.
+    // A piece whose hash failed is still in a thread's hands: it is not used again.
     filled.hashed.then(
       () => this.give(filled.piece),
       () => {},
@@ -241,7 +287,7 @@ async function* readRing(
       const filled = await ring.shift()
       if (!filled) break
       try {
-        yield new Uint8Array(filled.piece, 0, filled.length)
+        yield new Uint8Array(filled.piece.memory, filled.piece.offset, filled.length)
       } finally {
         // The reader is done with it; only the hash may not be.
         ring.giveWhenHashed(filled)
@@ -258,10 +304,10 @@ async function* readRing(
 
 /** Copies the source into pieces and has them hashed, until it ends or the reader has gone. */
 async function fill(ring: Ring, source: Bytes, hashes: Hashes): Promise<void> {
-  let piece: SharedArrayBuffer | undefined
-  let target = Buffer.alloc(0)
+  let piece: Piece | undefined
+  let target: Uint8Array = new Uint8Array(0)
   let used = 0
-  const push = (full: SharedArrayBuffer, length: number): void => {
+  const push = (full: Piece, length: number): void => {
     const hashed = hashes.update(full, length)
     // The reader awaits it; until then a failure must not count as nobody's.
     hashed.catch(() => {})
@@ -271,21 +317,25 @@ async function fill(ring: Ring, source: Bytes, hashes: Hashes): Promise<void> {
   }
   try {
     for await (const chunk of source) {
+      if (ring.isClosed) return
       for (let offset = 0; offset < chunk.length;) {
         if (!piece) {
           piece = await ring.take()
           if (!piece) return
-          target = Buffer.from(piece as unknown as ArrayBuffer)
+          target = new Uint8Array<ArrayBufferLike>(piece.memory, piece.offset, pieceBytes)
         }
         const length = Math.min(chunk.length - offset, pieceBytes - used)
         target.set(length === chunk.length ? chunk : chunk.subarray(offset, offset + length), used)
         offset += length
         used += length
-        if (used === pieceBytes) push(piece, used)
+        if (used < pieceBytes) continue
+        push(piece, used)
       }
     }
-    if (piece && used > 0) push(piece, used)
   } finally {
-    if (piece) ring.give(piece)
+    // Also before an error of the source: that comes in its place, after the bytes before it. Once the
+    // reader has gone the threads have been told to forget the stream, and must hear no more of it.
+    if (piece && used > 0 && !ring.isClosed) push(piece, used)
+    else if (piece) ring.give(piece)
   }
 }
