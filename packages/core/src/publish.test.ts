@@ -4,7 +4,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Backend } from './backend.ts'
 import { bytesKey, configKey, layoutVersion, recordKey } from './layout.ts'
-import { publish, removeBytes } from './publish.ts'
+import { markBytes, publish, removeMarked } from './publish.ts'
 import { type VersionRecord, formatRecord } from './record.ts'
 import { type Actor, type Explored, explore } from './testing/explore.ts'
 
@@ -49,8 +49,9 @@ const publisher = (version: string): Actor => ({
 const remover = (label: string, version?: string): Actor => ({
   name: `remover-${label}`,
   async run(backend: Backend) {
+    const mark = await markBytes(backend, name, uuid)
     if (version !== undefined) await backend.delete(recordKey(name, version))
-    await removeBytes(backend, name, uuid)
+    await removeMarked(backend, name, uuid, mark)
   },
 })
 

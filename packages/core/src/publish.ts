@@ -3,9 +3,9 @@
 //
 // Publisher: (1) create the record; (2) past every cache, read it back, look for any mark on its
 // bytes, stat the bytes; (3) no mark and bytes there: it is published. Else it withdraws.
-// Remover: (1) remove the records it was asked to remove; (2) put a mark of its own; (3) list the
-// records afresh; (4) if one names the bytes, leave them and take the own mark away; else delete
-// the bytes and leave the mark.
+// Remover: (1) put a mark of its own on the bytes; (2) remove the records it was asked to remove;
+// (3) list the records afresh; (4) if one names the bytes, leave them and take the own mark away;
+// else delete the bytes and leave the mark.
 //
 // Why it holds: a publisher that succeeded saw no mark after its record was visible, so every later
 // remover finds that record. Nobody takes another's mark away: its remover may be paused before (4).
@@ -97,7 +97,10 @@ async function createRecord(
       return
     } catch (error) {
       if (isImageError(error, 'already_exists')) {
-        const current = await readRecord(backend, key)
+        const current = await readRecord(backend, key).catch((problem: unknown) => {
+          // One that can not be read is not this one, and has the label all the same.
+          if (!isImageError(problem, 'data_loss')) throw problem
+        })
         if (current?.id === record.id) return
         throw error
       }
