@@ -16,24 +16,24 @@ if (!env.BACKING_IMAGE_STORAGE_PATH) {
   mkdirSync(env.BACKING_IMAGE_STORAGE_PATH, { recursive: true })
 }
 
-// A group of its own: Ctrl-C in a terminal goes to a whole group, and npm passes it on as well. The
-// server would take the second one for "stop at once".
 const server = spawn(
   process.execPath,
   [join(root, 'packages/server/bin/backing-image-manager.cjs'), 'serve'],
-  { env, detached: true, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] },
+  { env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] },
 )
 
-const sameSignalMs = 300
-let lastSignalAt = -Infinity
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
-  process.on(signal, () => {
-    if (performance.now() - lastSignalAt > sameSignalMs) {
-      // Without a terminal there is nobody to see the end: hang up as politely as for SIGTERM.
-      server.kill(signal === 'SIGHUP' ? 'SIGTERM' : signal)
-    }
-    lastSignalAt = performance.now()
-  })
+// The server takes a signal that comes twice at once, from the terminal and from here, for one.
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => server.kill(signal))
+// The terminal has gone: end as politely as for the others.
+process.on('SIGHUP', () => server.kill('SIGTERM'))
+// npm runs this through a shell, which dies of a signal without passing it on.
+const parent = process.ppid
+if (process.env.npm_lifecycle_event === 'start') {
+  const watch = setInterval(() => {
+    if (process.ppid === parent) return
+    clearInterval(watch)
+    server.kill('SIGTERM')
+  }, 200)
 }
 
 server.on('message', ({ url }) => {

@@ -115,7 +115,10 @@ export class Catalog {
       let records = found.get(name)
       if (!records) found.set(name, (records = new Map()))
       const pending = this.#read(stat, this.#names.get(name), records)
-      if (pending) reads.push(pending)
+      if (!pending) continue
+      // Awaited below; where the list fails before that, its failure is the one to tell.
+      pending.catch(() => {})
+      reads.push(pending)
     }
     await Promise.all(reads)
     this.#changedMeanwhile = undefined

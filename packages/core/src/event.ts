@@ -1,7 +1,8 @@
 // What happens in the store, told to whoever listens: at once for what this process does, and as
 // soon as a refresh shows it for what others do.
 
-import type { Image } from './image.ts'
+import type { OwnJob } from './claim.ts'
+import { type Image, imageOfJob } from './image.ts'
 
 export type StoreEvent =
   | { kind: 'image'; image: Image }
@@ -14,7 +15,7 @@ const progressIntervalMs = 1000
 
 export class StoreEvents {
   readonly #listeners = new Set<StoreListener>()
-  readonly #progressAtMs = new Map<string, number>()
+  readonly #progressAtMs = new WeakMap<OwnJob, number>()
 
   /** Returns the function that ends the subscription. */
   subscribe(listener: StoreListener): () => void {
@@ -27,7 +28,6 @@ export class StoreEvents {
   }
 
   image(image: Image): void {
-    if (image.state === 'ready' || image.state === 'failed') this.#progressAtMs.delete(image.uuid)
     this.#emit({ kind: 'image', image })
   }
 
@@ -35,13 +35,13 @@ export class StoreEvents {
     this.#emit({ kind: 'deleted', name, version })
   }
 
-  /** Like `image`, but at most once a second an image; made only when somebody listens. */
-  progress(uuid: string, make: () => Image): void {
+  /** How far own work is: at most once a second; made only when somebody listens. */
+  progress(own: OwnJob): void {
     if (!this.isHeard) return
     const nowMs = performance.now()
-    if (nowMs - (this.#progressAtMs.get(uuid) ?? -Infinity) < progressIntervalMs) return
-    this.#progressAtMs.set(uuid, nowMs)
-    this.#emit({ kind: 'image', image: make() })
+    if (nowMs - (this.#progressAtMs.get(own) ?? -Infinity) < progressIntervalMs) return
+    this.#progressAtMs.set(own, nowMs)
+    this.#emit({ kind: 'image', image: imageOfJob(own.job()) })
   }
 
   #emit(event: StoreEvent): void {

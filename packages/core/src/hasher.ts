@@ -207,6 +207,7 @@ interface Filled {
 class Ring {
   readonly #pieces: Pieces
   readonly #filled: Filled[] = []
+  #lastHashed = Promise.resolve()
   #out = 0
   #ended = false
   #failure: { error: unknown } | undefined
@@ -230,6 +231,7 @@ class Ring {
   }
 
   push(filled: Filled): void {
+    this.#lastHashed = filled.hashed
     this.#filled.push(filled)
     this.#wakeReader?.()
   }
@@ -256,11 +258,16 @@ class Ring {
     this.#wakeFiller?.()
   }
 
-  /** The reader has gone: what is filled goes back when the threads have let go of it. */
-  close(): void {
+  /**
+   * The reader has gone. Resolves when the threads have let go of what is filled: streams that are
+   * given up faster than they are hashed would else take ever more pieces.
+   */
+  async close(): Promise<void> {
     this.isClosed = true
     this.#wakeFiller?.()
     for (const filled of this.#filled.splice(0)) this.giveWhenHashed(filled)
+    // A thread answers in turn. Its failure is the reader's only as long as there is one.
+    await this.#lastHashed.catch(() => {})
   }
 
   giveWhenHashed(filled: Filled): void {
@@ -297,8 +304,9 @@ async function* readRing(
     }
     finished = true
   } finally {
-    ring.close()
+    const closed = ring.close()
     if (!finished) hashes.drop()
+    await closed
   }
 }
 
@@ -328,8 +336,7 @@ async function fill(ring: Ring, source: Bytes, hashes: Hashes): Promise<void> {
         target.set(length === chunk.length ? chunk : chunk.subarray(offset, offset + length), used)
         offset += length
         used += length
-        if (used < pieceBytes) continue
-        push(piece, used)
+        if (used === pieceBytes) push(piece, used)
       }
     }
   } finally {

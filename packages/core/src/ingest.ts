@@ -3,17 +3,17 @@
 
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Bytes } from './backend.ts'
-import type { Digests } from './checksum.ts'
-import { ImageError, asError, isImageError, orUndefined } from './errors.ts'
+import type { OwnJob } from './claim.ts'
+import { ImageError, asError, isImageError } from './errors.ts'
 import type { StoreEvents } from './event.ts'
 import type { Hasher } from './hasher.ts'
 import { type Image, imageOfJob, imageOfRecord, nextVersion } from './image.ts'
-import type { OwnJob } from './job.ts'
-import { assertName, assertVersion, bytesKey, layoutVersion } from './layout.ts'
+import { bytesKey, layoutVersion } from './layout.ts'
 import type { Lookup } from './lookup.ts'
 import { publish, removeBytes } from './publish.ts'
 import { leavesTrace, receive } from './receive.ts'
 import { type Description, type Facts, type VersionRecord, freshId } from './record.ts'
+import { SameBytes, assertFree, refuse } from './refuse.ts'
 import type { Rooms } from './rooms.ts'
 import { fail } from './sweep.ts'
 
@@ -39,16 +39,8 @@ export interface Ingested {
 const publishTriesMax = 100
 const rollbackTriesMax = 5
 const rollbackDelayMs = 200
-
-/** The same bytes are there already under the version that was given: nothing to do. */
-class SameBytes extends Error {
-  readonly record: VersionRecord
-
-  constructor(record: VersionRecord) {
-    super('the same bytes are published already')
-    this.record = record
-  }
-}
+/** After so long an answer that stays unclear is given up. */
+const rollbackTimeoutMs = 20_000
 
 export class Intake {
   readonly #rooms: Rooms
@@ -72,27 +64,39 @@ export class Intake {
     open: () => Bytes | Promise<Bytes>,
     signal: AbortSignal = new AbortController().signal,
   ): Promise<Ingested> {
-    const records = await this.#refuse(request)
-    const same = records.find((record) => record.version === request.version)
-    if (same) return { image: imageOfRecord(same), created: false }
-    const own = await this.#begin(request, records)
+    try {
+      const own = await this.#begin(request, await refuse(this.#rooms, request))
+      const record = await this.#complete(request, own, open, signal)
+      return { image: imageOfRecord(record), created: true }
+    } catch (error) {
+      if (error instanceof SameBytes) return { image: imageOfRecord(error.record), created: false }
+      throw error
+    }
+  }
+
+  async #complete(
+    request: IngestRequest,
+    own: OwnJob,
+    open: () => Bytes | Promise<Bytes>,
+    requestSignal: AbortSignal,
+  ): Promise<VersionRecord> {
+    const signal = AbortSignal.any([requestSignal, own.signal])
     try {
       await this.#rooms.at?.('claimed')
       const facts = await receive(this.#rooms.backend, this.#hasher, {
         own,
         bytes: await open(),
         sizeMax: request.sizeMax,
-        signal: AbortSignal.any([signal, own.signal]),
-        settle: (digests) => this.#assertFree(request, digests),
-        onProgress: () => this.#events.progress(own.claim.uuid, () => imageOfJob(own.job())),
+        signal,
+        settle: (digests) => assertFree(this.#rooms, request, digests),
+        onProgress: () => this.#events.progress(own),
         ...(this.#rooms.at && { at: this.#rooms.at }),
       })
-      const record = await this.#publish(request, own, facts)
+      const record = await this.#publish(request, own, facts, signal)
       await this.#finish(own, record)
-      return { image: imageOfRecord(record), created: true }
+      return record
     } catch (error) {
       await this.#drop(own, error)
-      if (error instanceof SameBytes) return { image: imageOfRecord(error.record), created: false }
       throw error
     }
   }
@@ -110,6 +114,7 @@ export class Intake {
         const record = await this.#publishNext(
           { ...old, createdAt, rollbackOf: version },
           undefined,
+          AbortSignal.timeout(rollbackTimeoutMs),
         )
         this.#events.image(imageOfRecord(record))
         return imageOfRecord(record)
@@ -121,49 +126,11 @@ export class Intake {
     }
   }
 
-  /**
-   * Refuses what can be told from the head. Returns the records of the name; the one with the given
-   * version is among them only when it has the very digest that the client gave.
-   */
-  async #refuse(request: IngestRequest): Promise<VersionRecord[]> {
-    const { name, version, size, sizeMax, description } = request
-    assertName(name)
-    if (version !== undefined) assertVersion(version)
-    if (size !== undefined && size > sizeMax) {
-      throw new ImageError(
-        'invalid_argument',
-        `${size} bytes are over MAX_IMAGE_SIZE, ${sizeMax}.`,
-        {
-          reason: 'too_large',
-          expected: String(sizeMax),
-          actual: String(size),
-        },
-      )
-    }
-    const records = await this.#rooms.catalog.fresh(name)
-    if (request.mustBeNew && (records.length > 0 || (await this.#isInFlight(name)))) {
-      throw existsAlready(name)
-    }
-    const existing = records.find((record) => record.version === version)
-    if (!existing) return records
-    const { checksums } = existing
-    const known = description.expected.filter((each) => /^sha(512|256):/.test(each))
-    const isSame = known.some(
-      (each) => each === `sha512:${checksums.sha512}` || each === `sha256:${checksums.sha256}`,
-    )
-    if (isSame) return records
-    if (known.length > 0 || (size !== undefined && size !== existing.size)) throw taken(existing)
-    // Only its bytes can tell whether this is a retry of the same upload.
-    return records.filter((record) => record !== existing)
-  }
-
-  async #isInFlight(name: string): Promise<boolean> {
-    return (await this.#rooms.jobs.list(name)).some((job) => !job.end && !job.cancelled)
-  }
-
   async #begin(request: IngestRequest, records: readonly VersionRecord[]): Promise<OwnJob> {
     const { name, version, size, description } = request
-    const jobs = version === undefined ? await this.#rooms.jobs.list(name) : []
+    // Those that must be new race for the first label, so that one of them wins.
+    const counts = version === undefined && !request.mustBeNew
+    const jobs = counts ? await this.#rooms.jobs.list(name) : []
     const labels = [
       ...records.map((record) => record.version),
       ...jobs.map((job) => job.claim.version),
@@ -180,17 +147,12 @@ export class Intake {
     return own
   }
 
-  /** All bytes have passed: the last moment at which nothing needs to be taken back. */
-  async #assertFree(request: IngestRequest, digests: Digests): Promise<void> {
-    const records = await this.#rooms.catalog.fresh(request.name)
-    if (request.mustBeNew && records.length > 0) throw existsAlready(request.name)
-    const existing = records.find((record) => record.version === request.version)
-    if (!existing) return
-    if (existing.checksums.sha512 === digests.sha512) throw new SameBytes(existing)
-    throw taken(existing)
-  }
-
-  async #publish(request: IngestRequest, own: OwnJob, facts: Facts): Promise<VersionRecord> {
+  async #publish(
+    request: IngestRequest,
+    own: OwnJob,
+    facts: Facts,
+    signal: AbortSignal,
+  ): Promise<VersionRecord> {
     const { name, uuid, version, description, createdAt } = own.claim
     // A courtesy to whoever took over or cancelled; the marks are the fence.
     await this.#rooms.jobs.assertOwned(own)
@@ -209,6 +171,7 @@ export class Intake {
         publishedAt: createdAt,
       },
       request,
+      signal,
     )
   }
 
@@ -216,11 +179,14 @@ export class Intake {
   async #publishNext(
     base: VersionRecord,
     request: IngestRequest | undefined,
+    signal: AbortSignal,
   ): Promise<VersionRecord> {
     const given = request?.version
     const tried: string[] = []
     for (let tries = 0; tries < publishTriesMax; tries++) {
-      const records = await this.#rooms.catalog.fresh(base.name)
+      const records = request
+        ? await assertFree(this.#rooms, request, base.checksums)
+        : await this.#rooms.catalog.fresh(base.name)
       const labels = [...records.map((record) => record.version), ...tried]
       const isFree = request !== undefined && !labels.includes(base.version)
       const version = given ?? (isFree ? base.version : nextVersion(labels))
@@ -228,13 +194,13 @@ export class Intake {
       const publishedAt = new Date().toISOString()
       const record = { ...base, id: freshId(), version, sequence, publishedAt }
       try {
-        await publish(this.#rooms.backend, record, this.#rooms)
+        await publish(this.#rooms.backend, record, { ...this.#rooms, signal })
         this.#rooms.catalog.add(record)
         return record
       } catch (error) {
         if (!isImageError(error, 'already_exists')) throw error
-        if (request) await this.#assertFree(request, base.checksums)
-        if (given !== undefined) throw error
+        // The next round tells with which bytes, unless whoever took it has withdrawn again.
+        if (given !== undefined && tries > 0) throw error
         tried.push(version)
       }
     }
@@ -266,11 +232,10 @@ export class Intake {
       const job = await jobs.get(name, uuid)
       // Who has lost its epoch leaves everything to its successor.
       if (job && job.epoch > epoch) return
-      const unclear = isImageError(error, 'unavailable', 'deadline_exceeded')
-      if (unclear || (await orUndefined(backend.stat(bytesKey(name, uuid))))) {
-        await removeBytes(backend, name, uuid, this.#rooms)
-      }
-      if (!job || job.cancelled || error instanceof SameBytes || !leavesTrace(error)) {
+      // A record that names them was created after all, though nobody could say so.
+      const isPublished = own.bytesGiven && !(await removeBytes(backend, name, uuid, this.#rooms))
+      const isSilent = error instanceof SameBytes || !leavesTrace(error)
+      if (!job || job.cancelled || isPublished || isSilent) {
         jobs.release(own)
         await jobs.remove(name, uuid)
         return
@@ -282,15 +247,8 @@ export class Intake {
       // Where even this failed the lease runs out, and whoever sees that ends it.
       jobs.release(own)
       this.#lookup.forgetJobs()
-      await this.#tellOutcome(own)
+      await this.#lookup.tellOutcome(this.#events, imageOfJob(own.job()))
     }
-  }
-
-  async #tellOutcome(own: OwnJob): Promise<void> {
-    const { name, uuid, version } = own.claim
-    const job = await this.#rooms.jobs.get(name, uuid).catch(() => undefined)
-    if (job?.end) this.#events.image(imageOfJob(job))
-    else this.#events.deleted(name, version)
   }
 }
 
@@ -308,21 +266,4 @@ function endOf(error: unknown) {
     ...(expected !== undefined && { expected }),
     ...(actual !== undefined && { actual }),
   }
-}
-
-function existsAlready(name: string): ImageError {
-  return new ImageError(
-    'failed_precondition',
-    `${name} exists, and the request was to create it only if it does not (If-None-Match: *).`,
-  )
-}
-
-function taken(existing: VersionRecord): ImageError {
-  const { name, version, checksums } = existing
-  return new ImageError(
-    'already_exists',
-    `${name} ${version} exists with other bytes (sha512 ${checksums.sha512.slice(0, 16)}…, ` +
-      `${existing.size} bytes). Give another version, or none for the next one.`,
-    { expected: `sha512:${checksums.sha512}` },
-  )
 }

@@ -30,13 +30,16 @@ export class Jobs {
   readonly #owner: string
   readonly #onProblem: (error: Error) => void
   readonly #own = new Map<string, OwnJob>()
+  readonly #draw: () => string
   readonly #cache = new Map<string, { tag: string; value: object }>()
   readonly #timer: NodeJS.Timeout
 
-  constructor(backend: Backend, onProblem: (error: Error) => void) {
+  /** `draw` gives uuids, of which those in use are passed over. */
+  constructor(backend: Backend, onProblem: (error: Error) => void, draw: () => string = drawUuid) {
     this.#backend = backend
     this.#owner = hasOwners(backend) ? backend.owner : freshId()
     this.#onProblem = onProblem
+    this.#draw = draw
     this.#timer = setInterval(() => void this.beatAll(), beatIntervalMs)
     this.#timer.unref()
   }
@@ -44,7 +47,7 @@ export class Jobs {
   /** Reserves a uuid by creating the first claim, and owns the work from then on. */
   async begin(work: NewJob): Promise<OwnJob> {
     for (;;) {
-      const uuid = drawUuid()
+      const uuid = this.#draw()
       const claim = this.#claim(work, uuid, 1, new Date().toISOString())
       try {
         await this.#put(claimKey(work.name, uuid, 1), claim, true)
@@ -190,6 +193,12 @@ export class Jobs {
 
   async #beat(own: OwnJob): Promise<void> {
     const { name, uuid, epoch } = own.claim
+    // Before the store is asked: one that hangs never answers.
+    if (performance.now() - own.beatAtMs > beatSilenceMaxMs) {
+      own.stop(
+        new ImageError('unavailable', `The storage did not answer for ${beatSilenceMaxMs} ms.`),
+      )
+    }
     try {
       await this.assertOwned(own)
       // It may have been let go of while the store was asked.
@@ -200,11 +209,6 @@ export class Jobs {
     } catch (error) {
       if (isImageError(error, 'aborted')) return own.stop(error)
       this.#onProblem(asError(error))
-      if (performance.now() - own.beatAtMs > beatSilenceMaxMs) {
-        own.stop(
-          new ImageError('unavailable', `The storage did not answer for ${beatSilenceMaxMs} ms.`),
-        )
-      }
     }
   }
 

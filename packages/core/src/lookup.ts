@@ -4,7 +4,8 @@
 import type { Backend, Bytes, Range } from './backend.ts'
 import type { Catalog } from './catalog.ts'
 import type { Job } from './claim.ts'
-import { ImageError } from './errors.ts'
+import { ImageError, isImageError, orUndefined } from './errors.ts'
+import type { StoreEvents } from './event.ts'
 import { type Image, imageOfJob, imageOfRecord } from './image.ts'
 import type { Jobs } from './job.ts'
 import { assertName, assertVersion } from './layout.ts'
@@ -39,6 +40,7 @@ export class Lookup {
   readonly #jobs: Jobs
   readonly #onRefresh: () => Promise<void>
   #jobsSnapshot: { atMs: number; jobs: Job[] } | undefined
+  #jobsRevision = 0
   #list: { revision: number; jobs: Job[]; images: Image[] } | undefined
 
   /** `onRefresh` brings the catalog up to date. */
@@ -52,20 +54,23 @@ export class Lookup {
   async get(name: string, select: Selection): Promise<Image> {
     const record = await this.#record(name, select)
     if (record) return imageOfRecord(record)
-    const job = select.state === 'ready' ? undefined : await this.#job(name, select)
+    const job = await this.#job(name, select)
     if (!job) throw notFound(name, select)
+    if (select.state === 'ready') throw notReady(imageOfJob(job))
     return imageOfJob(job)
   }
 
-  /** All versions of a name, newest first: work in flight, then what is published, then failures. */
+  /** All versions of a name, newest first: work in flight, then what is published or has failed. */
   async versions(name: string): Promise<Image[]> {
     assertName(name)
     const [records, jobs] = await Promise.all([this.#catalog.fresh(name), this.#jobs.list(name)])
     const published = new Set(records.map((record) => record.uuid))
     const visible = jobs.filter((job) => !job.cancelled && !published.has(job.uuid))
-    const images = [...visible.map((job) => imageOfJob(job)), ...records.map(imageOfRecord)]
-    // Stable: records of one moment stay in their own order, which the sequence gives.
-    return images.toSorted((a, b) => compareText(b.createdAt, a.createdAt))
+    const inFlight = visible.filter((job) => !job.end).map((job) => imageOfJob(job))
+    const failed = visible.filter((job) => job.end).map((job) => imageOfJob(job))
+    inFlight.sort((a, b) => compareText(b.createdAt, a.createdAt))
+    failed.sort((a, b) => compareText(b.updatedAt, a.updatedAt))
+    return [...inFlight, ...merged(records.map(imageOfRecord), failed)]
   }
 
   async open(name: string, select: Selection): Promise<OpenedImage> {
@@ -73,12 +78,7 @@ export class Lookup {
     if (record) return await this.#opened(record)
     const job = await this.#job(name, select)
     if (!job) throw notFound(name, select)
-    const image = imageOfJob(job)
-    throw new ImageError(
-      'not_found',
-      `${name} ${image.version} is ${image.state}${image.message && `: ${image.message}`}`,
-      { state: image.state },
-    )
+    throw notReady(imageOfJob(job))
   }
 
   /** The bytes of one ingest, as long as any version names them. */
@@ -110,16 +110,33 @@ export class Lookup {
     const snapshot = this.#jobsSnapshot
     if (snapshot && performance.now() - snapshot.atMs < jobsAgeMaxMs) return snapshot.jobs
     const atMs = performance.now()
+    const revision = this.#jobsRevision
     const jobs = (await this.#jobs.list()).filter((job) => !job.cancelled)
     // An empty list stays the same list, so that what was made of it is kept.
     const same = jobs.length === 0 && snapshot?.jobs.length === 0
-    this.#jobsSnapshot = { atMs, jobs: same ? snapshot.jobs : jobs }
-    return this.#jobsSnapshot.jobs
+    const found = { atMs, jobs: same ? snapshot.jobs : jobs }
+    // Who changed a job meanwhile must see that at once.
+    if (revision === this.#jobsRevision) this.#jobsSnapshot = found
+    return found.jobs
   }
 
   /** This process has changed a job: the next look asks the store. */
   forgetJobs(): void {
     this.#jobsSnapshot = undefined
+    this.#jobsRevision += 1
+  }
+
+  /** Tells what has become of work that was told of, and is over: now ready, failed, or gone. */
+  async tellOutcome(events: StoreEvents, { name, version, uuid }: Image): Promise<void> {
+    if (!events.isHeard) return
+    try {
+      events.image(
+        (await orUndefined(this.get(name, { uuid }))) ?? (await this.get(name, { version })),
+      )
+    } catch (error) {
+      // What can not be known now is not told: the listener's next look finds it.
+      if (isImageError(error, 'not_found')) events.deleted(name, version)
+    }
   }
 
   /** The published version that is meant, and whose bytes are there. */
@@ -191,8 +208,28 @@ function isNewer(job: Job, other: Job): boolean {
   return compareText(job.claim.createdAt, other.claim.createdAt) > 0
 }
 
+/**
+ * What is published in its own order, which the sequence gives, and each failure before the first
+ * that was published before it failed.
+ */
+function merged(published: readonly Image[], failed: readonly Image[]): Image[] {
+  const all: Image[] = []
+  let next = 0
+  for (const image of published) {
+    for (; (failed[next]?.updatedAt ?? '') > image.updatedAt; next++)
+      all.push(...failed.slice(next, next + 1))
+    all.push(image)
+  }
+  return [...all, ...failed.slice(next)]
+}
+
 function compareText(a: string, b: string): number {
   return a < b ? -1 : Number(a > b)
+}
+
+function notReady({ name, version, state, message }: Image): ImageError {
+  const why = message === '' ? '.' : `: ${message}`
+  return new ImageError('not_found', `${name} ${version} is ${state}${why}`, { state })
 }
 
 function notFound(name: string, select: Selection): ImageError {

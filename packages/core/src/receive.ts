@@ -20,7 +20,7 @@ export interface Receiving {
   sizeMax: number
   signal: AbortSignal
   /** The last word before the bytes are committed: throws to refuse them. */
-  settle(digests: Digests): Promise<void>
+  settle(digests: Digests): Promise<unknown>
   /** Called now and then while bytes pass. */
   onProgress(): void
   at?: Failpoint
@@ -67,7 +67,7 @@ class CheckedBytes {
   }
 
   async *pass(): AsyncGenerator<Uint8Array, void, undefined> {
-    const { own, bytes, sizeMax, signal } = this.#receiving
+    const { own, bytes, sizeMax, signal, onProgress } = this.#receiving
     const { size, description } = own.claim
     const inspector = new FormatInspector()
     const hashing = this.#hasher.digest(bytes, algorithmsFor(description.expected))
@@ -75,10 +75,12 @@ class CheckedBytes {
       own.processedSize += piece.length
       assertSize(own.processedSize, size, sizeMax)
       inspector.write(piece)
-      this.#receiving.onProgress()
+      onProgress()
       yield piece
       signal.throwIfAborted()
     }
+    // Before anything is refused: only this lets the hash threads forget the stream.
+    this.#digests = await hashing.digests()
     if (size !== undefined && own.processedSize < size) {
       throw new ImageError(
         'cancelled',
@@ -87,10 +89,10 @@ class CheckedBytes {
       )
     }
     this.#inspection = inspector.end()
-    this.#digests = await hashing.digests()
     assertDigests(description.expected, this.#digests)
     await this.#receiving.settle(this.#digests)
     signal.throwIfAborted()
+    own.bytesGiven = true
   }
 
   facts(stat: Stat): Facts {

@@ -2,7 +2,7 @@
 
 import { ImageError } from './errors.ts'
 import { assertName, assertVersion, parseBytesKey, recordKey } from './layout.ts'
-import { markBytes, removeBytes, removeMarked } from './publish.ts'
+import { markBytes, removeMarked } from './publish.ts'
 import type { Rooms } from './rooms.ts'
 
 /**
@@ -26,23 +26,25 @@ export async function removeImage(
     throw new ImageError('not_found', `There is no image ${what}.`)
   }
   // Jobs first: a late owner finds the mark, or itself cancelled, and withdraws.
-  const marks = new Map<string, string>()
+  const uuids = new Set<string>()
   for (const { uuid, end } of work) {
     if (end) continue
     await jobs.cancel(name, uuid)
-    marks.set(uuid, await markBytes(backend, name, uuid))
+    uuids.add(uuid)
   }
+  for (const key of oldestFirst.flatMap((record) => record.keys)) {
+    const bytes = parseBytesKey(key)
+    if (bytes) uuids.add(bytes.uuid)
+  }
+  // Marks before records: should this process stop between them, the sweep still knows the bytes.
+  const marks = new Map<string, string>()
+  for (const uuid of uuids) marks.set(uuid, await markBytes(backend, name, uuid))
   for (const record of oldestFirst) {
     await backend.delete(recordKey(name, record.version))
     catalog.remove(name, record.version)
   }
   await rooms.at?.('records removed')
   for (const [uuid, mark] of marks) await removeMarked(backend, name, uuid, mark, rooms)
-  const keys = oldestFirst.flatMap((record) => record.keys)
-  const uuids = new Set(keys.map((key) => parseBytesKey(key)?.uuid))
-  for (const uuid of uuids) {
-    if (uuid !== undefined && !marks.has(uuid)) await removeBytes(backend, name, uuid, rooms)
-  }
   for (const { uuid } of work) await jobs.remove(name, uuid)
   const gone = [...oldestFirst, ...work.map((job) => job.claim)]
   return [...new Set(gone.map((each) => each.version))]

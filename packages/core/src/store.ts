@@ -42,8 +42,8 @@ export class ImageStore {
   readonly #timers: NodeJS.Timeout[] = []
   #listedAtMs = -Infinity
   #tending: Promise<void> | undefined
-  /** What was last told of the work of others, by uuid. */
-  #told = new Map<string, string>()
+  /** The work of others as it was last told, by uuid. */
+  #told = new Map<string, Image>()
 
   private constructor(backend: Backend, options: StoreOptions) {
     const onProblem = options.onProblem ?? (() => {})
@@ -195,9 +195,14 @@ export class ImageStore {
     const { jobs, catalog } = this.#rooms
     const over = await this.#leases.expired(() => jobs.list())
     for (const job of over) {
-      const failed = await settle(this.#rooms, job)
+      try {
+        const failed = await settle(this.#rooms, job)
+        if (failed) this.#events.image(imageOfJob(failed))
+      } catch (error) {
+        // It stays over, and is tried again; the others must not wait for it.
+        this.#rooms.onProblem(asError(error))
+      }
       this.#lookup.forgetJobs()
-      if (failed) this.#events.image(imageOfJob(failed))
     }
     const isWatched = this.#events.isHeard || performance.now() - this.#listedAtMs < listInterestMs
     if (isWatched && catalog.ageMs() > listAgeMs) await this.#refresh()
@@ -212,14 +217,18 @@ export class ImageStore {
   }
 
   async #tellOthersWork(): Promise<void> {
-    const told = new Map<string, string>()
+    const told = new Map<string, Image>()
     for (const job of await this.#lookup.jobs()) {
       if (job.mine) continue
       const image = imageOfJob(job)
-      const text = `${image.state} ${image.processedSize}`
-      told.set(job.uuid, text)
-      if (this.#told.get(job.uuid) !== text) this.#events.image(image)
+      const before = this.#told.get(job.uuid)
+      told.set(job.uuid, image)
+      if (before?.state !== image.state || before.processedSize !== image.processedSize) {
+        this.#events.image(image)
+      }
     }
+    const gone = [...this.#told.values()].filter((image) => !told.has(image.uuid))
     this.#told = told
+    for (const image of gone) await this.#lookup.tellOutcome(this.#events, image)
   }
 }

@@ -3,7 +3,7 @@
 
 import { type Backend, type Stat, bytesOf, hasUnfinished } from './backend.ts'
 import type { Job, OwnJob } from './claim.ts'
-import { asError, orUndefined } from './errors.ts'
+import { orUndefined } from './errors.ts'
 import type { Jobs } from './job.ts'
 import {
   bytesKey,
@@ -149,7 +149,7 @@ async function sweepMarks(rooms: Rooms, nowNs: bigint): Promise<void> {
     if (!bytes) continue
     const { name, uuid } = bytes
     const there = await orUndefined(backend.stat(bytesKey(name, uuid)))
-    if (there && !jobs.own(name, uuid) && !(await jobs.get(name, uuid))) {
+    if (there && (await isNobodys(jobs, name, uuid))) {
       await removeBytes(backend, name, uuid, rooms)
     }
     if (!there) await removeBrokenRecords(rooms, name, uuid)
@@ -157,7 +157,8 @@ async function sweepMarks(rooms: Rooms, nowNs: bigint): Promise<void> {
   }
 }
 
-async function removeBrokenRecords(rooms: Rooms, name: string, uuid: string): Promise<void> {
+/** Removes the records that name the bytes, and no others that exist: they were not acknowledged. */
+export async function removeBrokenRecords(rooms: Rooms, name: string, uuid: string): Promise<void> {
   const { backend, catalog } = rooms
   const bytes = bytesKey(name, uuid)
   const broken = (await catalog.fresh(name)).filter((record) => record.keys.includes(bytes))

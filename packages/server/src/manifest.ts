@@ -50,20 +50,20 @@ export function parseDocument(text: string, type: string): unknown {
       throw invalid(`The body is no JSON: ${(error as Error).message}.`)
     }
   }
-  // An alias may stand for a copy of copies, a body of 1 MiB thus for more than there is memory.
-  const documents = parseAllDocuments(text, { maxAliasCount: 0, merge: false, logLevel: 'silent' })
+  const documents = parseAllDocuments(text, { merge: false, logLevel: 'silent' })
   const [document] = documents
   if (!Array.isArray(documents) || document === undefined || documents.length !== 1) {
     throw invalid('The body must hold one YAML document, neither none nor several.')
   }
   const [fault] = document.errors
   if (fault) throw invalid(`The body is no YAML: ${fault.message.split('\n')[0]}`)
+  // An alias may stand for copies of copies: 1 MiB of body for more than there is memory.
   visit(document, {
     Alias: () => {
       throw invalid('The body has a YAML alias (*); write the value out instead.')
     },
   })
-  return document.toJS()
+  return document.toJS({ maxAliasCount: 0 })
 }
 
 const text = z.string()

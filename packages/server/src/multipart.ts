@@ -7,6 +7,7 @@ import { assertName, type Bytes, ImageError, asError } from '@backing-image/core
 import { bodyOf, contentLength } from './body.ts'
 import type { Call } from './front.ts'
 import { invalid } from './problem.ts'
+import { readQuery } from './query.ts'
 import { type GivenOptions, readOptions, singleOptions } from './upload-options.ts'
 import { type Front, assertIdentity, assertSize, ingest, ingestRequest, inTurn } from './upload.ts'
 
@@ -22,6 +23,8 @@ const order = 'Fields in this order are expected: name, optional ones, file.'
 export async function uploadForm(c: Call, front: Front): Promise<Response> {
   const { config } = front
   assertIdentity(c)
+  // Options are fields here: one in the query would be missed.
+  readQuery(c)
   if (c.req.header('content-digest') ?? c.req.header('repr-digest')) {
     throw invalid('A digest header would be that of the form; send the field "checksum" instead.')
   }
@@ -60,16 +63,16 @@ export class Form {
   /** Throws `invalid_request` unless the content type has a boundary. */
   constructor(contentType: string, bytesMax: number) {
     this.#bytesMax = bytesMax
-    try {
-      this.#parser = new Busboy({
-        headers: { 'content-type': contentType },
-        isPartAFile: (name) => name === 'file',
-        limits: { fields: fieldsMax, fieldSize: fieldBytesMax, headerPairs: 32, headerSize: 16_384 },
-      })
-    } catch {
+    // RFC 2046 §5.1.1: of 1 to 70 characters.
+    if (!/;\s*boundary=("[^"]{1,70}"|[^\s;"]{1,70})\s*(;|$)/i.test(contentType)) {
       throw invalid('The Content-Type has no boundary: multipart/form-data; boundary=… is expected.')
     }
-    const parser = this.#parser
+    const parser = new Busboy({
+      headers: { 'content-type': contentType },
+      isPartAFile: (name) => name === 'file',
+      limits: { fields: fieldsMax, fieldSize: fieldBytesMax, headerPairs: 32, headerSize: 16_384 },
+    })
+    this.#parser = parser
     parser.on('field', (name: string | undefined, value, _, isTruncated) =>
       this.#attempt(() => this.#addField(name, value, isTruncated)),
     )

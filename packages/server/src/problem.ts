@@ -40,7 +40,7 @@ function bare(code: Reason, detail: string): Problem {
 
 export function problemResponse(problem: Problem, headers: Record<string, string> = {}): Response {
   const { status } = problem
-  return new Response(`${JSON.stringify(problem)}\n`, {
+  return new Response(JSON.stringify(problem), {
     status,
     headers: {
       'Content-Type': 'application/problem+json',

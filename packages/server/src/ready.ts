@@ -1,6 +1,7 @@
 // Whether the storage works: a canary object is written, read and removed every few seconds, and
 // /ready tells the last result from memory, so that a hung disk never hangs the question.
 
+import { setTimeout as delay } from 'node:timers/promises'
 import {
   type Backend,
   type ImageStore,
@@ -17,8 +18,6 @@ export interface HealthOptions {
   backend: Backend
   /** Between two looks, and how long one may take. */
   intervalMs?: number
-  /** More that /ready tells; never a reason for 503. */
-  more?: () => Record<string, unknown>
 }
 
 export interface HealthReport {
@@ -31,7 +30,6 @@ export interface HealthReport {
   lastCheckMs: number | null
   /** What is wrong; empty when nothing is. */
   message: string
-  [more: string]: unknown
 }
 
 export class Health {
@@ -42,6 +40,7 @@ export class Health {
   #startedAt: Date | undefined
   #tookMs: number | null = null
   #message = 'The storage has not been looked at yet.'
+  #isStopping = false
 
   constructor(options: HealthOptions) {
     this.#options = options
@@ -50,50 +49,44 @@ export class Health {
 
   /** Begins to look; resolves when the first look has ended or taken too long. */
   async start(): Promise<void> {
-    this.#timer = setInterval(() => void this.#look(), this.#intervalMs)
+    this.#timer = setInterval(() => this.#look(), this.#intervalMs)
     this.#timer.unref()
-    await this.#look()
+    this.#look()
+    await Promise.race([this.#running, delay(this.#intervalMs, undefined, { ref: false })])
   }
 
-  /** From now on the answer is "stopping": no new work should come here. */
+  /** From now on the answer is that the server stops: no new work should come here. */
   stop(): void {
     clearInterval(this.#timer)
-    this.#message = 'The server is stopping.'
+    this.#isStopping = true
   }
 
   report(): HealthReport {
-    const { backend, more } = this.#options
+    const { backend } = this.#options
+    const message = this.#isStopping ? 'The server is stopping.' : this.#message
     const powers = { unfinished: hasUnfinished, owners: hasOwners, space: hasSpace }
     return {
-      status: this.#message === '' ? 'ok' : 'unavailable',
+      status: message === '' ? 'ok' : 'unavailable',
       backend: backend.name,
       capabilities: Object.entries(powers)
         .filter(([, has]) => has(backend))
         .map(([power]) => power),
       lastCheckAt: this.#startedAt?.toISOString() ?? null,
       lastCheckMs: this.#tookMs,
-      message: this.#message,
-      ...more?.(),
+      message,
     }
   }
 
-  /** Never rejects. A look that hangs is waited for no longer than the interval, but not repeated. */
-  async #look(): Promise<void> {
-    const isNew = this.#running === undefined
-    this.#running ??= this.#check().finally(() => (this.#running = undefined))
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(() => {
-        const since = this.#startedAt?.toISOString()
-        if (this.#running) this.#tell(`The storage has not answered since ${since}.`)
-        resolve()
-      }, this.#intervalMs)
-      timer.unref()
-    })
-    if (isNew) await Promise.race([this.#running, late])
-    clearTimeout(timer)
+  /** Never two looks at once: what hangs would pile up. */
+  #look(): void {
+    if (this.#running) {
+      this.#message = `The storage has not answered since ${this.#startedAt?.toISOString()}.`
+      return
+    }
+    this.#running = this.#check().finally(() => (this.#running = undefined))
   }
 
+  /** Never rejects. */
   async #check(): Promise<void> {
     this.#startedAt = new Date()
     this.#tookMs = null
@@ -105,12 +98,6 @@ export class Health {
       message = asError(error).message
     }
     this.#tookMs = Math.round(performance.now() - startedAtMs)
-    this.#tell(message)
-  }
-
-  #tell(message: string): void {
-    if (this.#timer?.hasRef() !== undefined && this.#message !== 'The server is stopping.') {
-      this.#message = message
-    }
+    this.#message = message
   }
 }

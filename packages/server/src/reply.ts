@@ -4,6 +4,7 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { ImageError } from '@backing-image/core'
 
 const discardTimeMaxMs = 10_000
 const discardBytesMax = 256 * 1024 * 1024
@@ -29,12 +30,12 @@ export async function answerAndDiscard(
   // The head and the body leave at once; only the end of the answer, which closes, has to wait.
   if (body.length > 0) outgoing.write(body)
   else outgoing.flushHeaders()
-  await discard(incoming)
+  await discard(incoming, troubleOf(incoming))
   outgoing.end()
 }
 
-/** Until the stream has ended or gone, or the limits are reached. */
-async function discard(stream: IncomingMessage | Socket): Promise<void> {
+/** Until the stream has ended or gone, no more can come, or the limits are reached. */
+async function discard(stream: IncomingMessage | Socket, trouble?: AbortSignal): Promise<void> {
   let discarded = 0
   await new Promise<void>((resolve) => {
     const timer = setTimeout(resolve, discardTimeMaxMs)
@@ -47,18 +48,56 @@ async function discard(stream: IncomingMessage | Socket): Promise<void> {
       if (discarded > discardBytesMax) done()
     })
     for (const end of ['end', 'close', 'error'] as const) stream.on(end, done)
+    trouble?.addEventListener('abort', done)
     stream.resume()
-    if (stream.readableEnded || stream.destroyed) done()
+    if (stream.readableEnded || stream.destroyed || trouble?.aborted) done()
   })
 }
 
+interface UnderWay {
+  incoming: IncomingMessage
+  outgoing: ServerResponse
+  /** Aborted when it turns out that the request was not what its head said. */
+  trouble: AbortController
+}
+
+/** The last request of each connection, while it is under way. */
+const underWay = new WeakMap<Socket, UnderWay>()
+
+/** To be called for every request, so that what is malformed behind its head finds it. */
+export function watchRequest(incoming: IncomingMessage, outgoing: ServerResponse): void {
+  const { socket } = incoming
+  const request = { incoming, outgoing, trouble: new AbortController() }
+  underWay.set(socket, request)
+  outgoing.once('close', () => {
+    if (underWay.get(socket) === request) underWay.delete(socket)
+  })
+}
+
+/** Aborted when more comes than the request said, and it is no other request. */
+export function troubleOf(incoming: IncomingMessage): AbortSignal | undefined {
+  return underWay.get(incoming.socket)?.trouble.signal
+}
+
 /**
- * Answers what never became a request, such as a head of over 16 KiB, without a body: there is
- * nothing in it that a program could read.
+ * Deals with bytes that are no HTTP. What never became a request, such as a head of over 16 KiB, is
+ * answered without a body: there is nobody in sight who could read it.
  */
 export function answerMalformed(error: NodeJS.ErrnoException, socket: Socket): void {
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy()
+    return
+  }
+  const request = underWay.get(socket)
+  // Another answer in the middle of one would become part of its bytes.
+  if (request && (request.outgoing.headersSent || request.incoming.complete)) {
+    if (!request.outgoing.headersSent) request.outgoing.setHeader('Connection', 'close')
+    request.trouble.abort(
+      new ImageError(
+        'invalid_argument',
+        'More bytes came than Content-Length says, and they are no other request. Nothing was stored.',
+      ),
+    )
     return
   }
   const status =
@@ -67,7 +106,12 @@ export function answerMalformed(error: NodeJS.ErrnoException, socket: Socket): v
       : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
         ? '408 Request Timeout'
         : '400 Bad Request'
-  // Half-closed: the client reads the answer, and we what it still sends.
-  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
-  void discard(socket).then(() => socket.destroy())
+  const answer = `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`
+  // A body that broke off: its reader learns of it by the end of the connection.
+  if (request) socket.end(answer, () => socket.destroy())
+  else {
+    // Half-closed: the client reads the answer, and we what it still sends.
+    socket.end(answer)
+    void discard(socket).then(() => socket.destroy())
+  }
 }

@@ -3,7 +3,10 @@
 import { STATUS_CODES } from 'node:http'
 import type { Reason } from '@backing-image/core'
 
-const statuses = {
+export type ErrorStatus =
+  400 | 401 | 403 | 404 | 405 | 409 | 412 | 413 | 415 | 416 | 422 | 429 | 500 | 503 | 507
+
+const statuses: Record<Reason, ErrorStatus> = {
   invalid_request: 400,
   unauthenticated: 401,
   forbidden: 403,
@@ -22,9 +25,9 @@ const statuses = {
   internal: 500,
   storage_unavailable: 503,
   no_space: 507,
-} as const satisfies Record<Reason, number>
+}
 
-export type ErrorStatus = (typeof statuses)[Reason]
+
 
 export function statusOf(reason: Reason): ErrorStatus {
   return statuses[reason]

@@ -8,6 +8,7 @@ import type { Call, Deps, Env } from './front.ts'
 import type { Gate } from './gate.ts'
 import { invalid, unsupportedMedia } from './problem.ts'
 import { onlyOnce, readQueries } from './query.ts'
+import { troubleOf } from './reply.ts'
 import type { FileSigner } from './signature.ts'
 import { type UploadOptions, readOptions, singleOptions } from './upload-options.ts'
 import { baseUrl, viewOf } from './view.ts'
@@ -150,7 +151,7 @@ export async function inTurn(
     const { stopping, aborting } = front
     const leave = await front.gate.enter(turnTimeoutMs, any(waiting.signal, stopping))
     try {
-      return await work(any(stuck.signal, aborting))
+      return await work(any(any(stuck.signal, aborting), troubleOf(incoming)))
     } finally {
       leave()
     }

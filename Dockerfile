@@ -1,0 +1,34 @@
+# The image of the server: what the program needs to run, and nothing that only builds it.
+#
+#   docker build -t backing-image-manager .
+#   docker run -d -p 8080:8080 -v /srv/images:/var/lib/longhorn/backing-images backing-image-manager
+
+FROM docker.io/library/node:24-bookworm-slim AS build
+WORKDIR /build
+# The dependencies first: this layer is built again only when the lockfile changes.
+COPY package.json pnpm-lock.yaml pnpm-workspace.yaml .npmrc ./
+RUN printf '#!/bin/sh\nexec npx -y %s "$@"\n' "$(node -p 'require("./package.json").packageManager')" \
+      > /usr/local/bin/pnpm && chmod 755 /usr/local/bin/pnpm \
+    && pnpm fetch
+COPY tsconfig.json tsconfig.base.json ./
+COPY packages packages
+RUN pnpm install --frozen-lockfile --offline \
+    && pnpm exec tsc -b \
+    && pnpm --filter @backing-image/server deploy --prod --legacy --offline /app
+# What runs nowhere in production: tests, their helpers, sources, declarations, maps.
+RUN find /app \( -name '*.test.*' -o -name '*.d.ts' -o -name '*.d.cts' -o -name '*.d.mts' \
+      -o -name '*.map' -o -name '*.tsbuildinfo' \) -type f -delete
+
+# Debian and the one binary of Node.js: npm and yarn have no use here.
+FROM docker.io/library/debian:bookworm-slim
+COPY --from=build /usr/local/bin/node /usr/local/bin/node
+COPY --from=build /app /app
+COPY docker/entrypoint.sh /usr/local/bin/entrypoint
+RUN ln -s /app/bin/backing-image-manager.cjs /usr/local/bin/backing-image-manager
+ENV NODE_ENV=production HOST=0.0.0.0 UV_THREADPOOL_SIZE=16
+EXPOSE 8080
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 \
+  CMD ["backing-image-manager", "health"]
+# No USER: the entrypoint gives the storage folder to user 1000 and runs the server as that user.
+ENTRYPOINT ["entrypoint"]
+CMD ["serve"]

@@ -1,0 +1,144 @@
+// A client of the HTTP API on Node's own http module: it sends bodies in ways that well-behaved and
+// badly behaved clients do, and tells exactly what was answered.
+
+import { createHash } from 'node:crypto'
+import http from 'node:http'
+
+const answerBytesMax = 16 * 1024 * 1024
+
+/** One request. Resolves to status, headers and body; rejects when no whole answer came. */
+export function request(url, { method = 'GET', headers = {}, body, timeoutMs = 30_000 } = {}) {
+  return new Promise((resolve, reject) => {
+    const outgoing = http.request(url, { method, headers, agent: false })
+    const timer = setTimeout(() => {
+      outgoing.destroy(new Error(`${method} ${url} was not answered within ${timeoutMs} ms.`))
+    }, timeoutMs)
+    const settle = (how, value) => {
+      clearTimeout(timer)
+      how(value)
+    }
+    outgoing.on('response', (incoming) => {
+      const chunks = []
+      let length = 0
+      incoming.on('data', (chunk) => {
+        length += chunk.length
+        if (length > answerBytesMax) incoming.destroy(new Error(`${url} answers too much.`))
+        chunks.push(chunk)
+      })
+      incoming.on('error', (error) => settle(reject, error))
+      incoming.on('end', () => {
+        if (!incoming.complete) return settle(reject, new Error(`${url} was cut.`))
+        const { statusCode: status, headers: answered } = incoming
+        return settle(resolve, { status, headers: answered, body: Buffer.concat(chunks) })
+      })
+    })
+    // A server that refuses may close before it has read the whole body: the answer counts.
+    outgoing.on('error', (error) => settle(reject, error))
+    if (body === undefined) outgoing.end()
+    else sendBody(outgoing, body).catch((error) => outgoing.destroy(error))
+  })
+}
+
+/** `body` is a Buffer, or an async iterable of them. */
+async function sendBody(outgoing, body) {
+  if (Buffer.isBuffer(body)) return outgoing.end(body)
+  for await (const chunk of body) {
+    if (outgoing.destroyed) return undefined
+    if (outgoing.write(chunk)) continue
+    await new Promise((resolve) => {
+      outgoing.once('drain', resolve)
+      outgoing.once('close', resolve)
+    })
+  }
+  return outgoing.end()
+}
+
+const imagePath = '/v1/backing-images'
+
+/** `PUT /v1/backing-images/{name}`: with a Content-Length unless the body is an iterable. */
+export function put(url, name, body, { query = {}, headers = {}, timeoutMs } = {}) {
+  const search = new URLSearchParams(query)
+  const length = Buffer.isBuffer(body) ? { 'Content-Length': body.length } : {}
+  return request(`${url}${imagePath}/${name}?${search}`, {
+    method: 'PUT',
+    headers: { ...length, ...headers },
+    body,
+    ...(timeoutMs && { timeoutMs }),
+  })
+}
+
+/** `POST /v1/backing-images` as a form. */
+export function postForm(url, name, body, fields = {}) {
+  const boundary = 'crash-0123456789'
+  const parts = Object.entries({ name, ...fields }).map(
+    ([key, value]) =>
+      `--${boundary}\r\nContent-Disposition: form-data; name="${key}"\r\n\r\n${value}\r\n`,
+  )
+  parts.push(
+    `--${boundary}\r\nContent-Disposition: form-data; name="file"; filename="a.img"\r\n` +
+      'Content-Type: application/octet-stream\r\n\r\n',
+  )
+  const whole = Buffer.concat([Buffer.from(parts.join('')), body, Buffer.from(`\r\n--${boundary}--\r\n`)])
+  return request(`${url}${imagePath}`, {
+    method: 'POST',
+    headers: {
+      'Content-Type': `multipart/form-data; boundary=${boundary}`,
+      'Content-Length': whole.length,
+    },
+    body: whole,
+  })
+}
+
+export function rollback(url, name, version) {
+  const body = Buffer.from(JSON.stringify({ version }))
+  return request(`${url}${imagePath}/${name}/rollback`, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json', 'Content-Length': body.length },
+    body,
+  })
+}
+
+export function remove(url, name, version) {
+  const query = version === undefined ? '' : `?version=${version}`
+  return request(`${url}${imagePath}/${name}${query}`, { method: 'DELETE' })
+}
+
+export async function getJson(url) {
+  const answer = await request(url)
+  if (answer.status !== 200) throw new Error(`${url}: ${answer.status} ${answer.body}`)
+  return JSON.parse(answer.body.toString())
+}
+
+/** Every page of a list. */
+export async function listAll(url) {
+  const found = []
+  let token
+  do {
+    const search = new URLSearchParams({ limit: '1000', ...(token && { continue: token }) })
+    const page = await getJson(`${url}?${search}`)
+    found.push(...page.data)
+    token = page.continue
+  } while (token)
+  return found
+}
+
+export function listImages(url) {
+  return listAll(`${url}${imagePath}`)
+}
+
+export function listVersions(url, name) {
+  return listAll(`${url}${imagePath}/${name}/versions`)
+}
+
+/** Downloads a version; resolves to its digest and length, and rejects when it was cut. */
+export async function download(url, name, version) {
+  const answer = await request(`${url}${imagePath}/${name}/download?version=${version}`)
+  if (answer.status !== 200) {
+    throw new Error(`Download of ${name} ${version}: ${answer.status} ${answer.body}`)
+  }
+  return { sha512: sha512Of(answer.body), size: answer.body.length }
+}
+
+export function sha512Of(body) {
+  return createHash('sha512').update(body).digest('hex')
+}

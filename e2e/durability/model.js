@@ -1,0 +1,128 @@
+// What a store may hold after any number of uploads, rollbacks and deletes, of which some were
+// answered and some were not: everything acknowledged, nothing invented, nothing back from a delete.
+
+/** An upload or a rollback: it may bring the bytes with that digest under a version. */
+class Arrival {
+  constructor(name, sha512, version, beganAt) {
+    Object.assign(this, { name, sha512, version, beganAt, endedAt: Infinity, isSure: false })
+  }
+
+  /** It was answered: the version is there. */
+  acknowledge(version, now) {
+    this.version = version
+    this.isSure = true
+    this.endedAt = now
+  }
+
+  /** It is over, and may have happened or not. */
+  stop(now) {
+    this.endedAt = Math.min(this.endedAt, now)
+  }
+}
+
+/** A delete of one version, or of all of a name. */
+class Removal {
+  constructor(name, version, beganAt) {
+    Object.assign(this, { name, version, beganAt, endedAt: Infinity, isSure: false })
+  }
+
+  acknowledge(now) {
+    this.isSure = true
+    this.endedAt = now
+  }
+
+  stop(now) {
+    this.endedAt = Math.min(this.endedAt, now)
+  }
+
+  covers(name, version) {
+    return this.name === name && (this.version === undefined || this.version === version)
+  }
+}
+
+export class Model {
+  #arrivals = []
+  #removals = []
+
+  /** `version` is that which the client gave, or undefined. */
+  beginArrival(name, sha512, version, now) {
+    const arrival = new Arrival(name, sha512, version, now)
+    this.#arrivals.push(arrival)
+    return arrival
+  }
+
+  beginRemoval(name, version, now) {
+    const removal = new Removal(name, version, now)
+    this.#removals.push(removal)
+    return removal
+  }
+
+  /** The process is dead: what was not answered never will be. */
+  stopAll(now) {
+    for (const each of [...this.#arrivals, ...this.#removals]) each.stop(now)
+  }
+
+  /** Whether a version was surely there all the time from `removal`'s begin to its end. */
+  isSurelyThere(removal) {
+    return this.#arrivals.some(
+      (arrival) =>
+        arrival.isSure &&
+        arrival.endedAt <= removal.beganAt &&
+        removal.covers(arrival.name, arrival.version) &&
+        !this.#mayBeGone(arrival, removal),
+    )
+  }
+
+  /** What is wrong with these ready versions, as sentences. `versions`: {name, version, sha512}. */
+  faults(versions) {
+    const faults = []
+    for (const { name, version, sha512 } of versions) {
+      const mayBe = this.#arrivals.some(
+        (arrival) =>
+          arrival.name === name &&
+          arrival.sha512 === sha512 &&
+          (arrival.version ?? version) === version &&
+          !this.#isSurelyGone(arrival, version),
+      )
+      if (!mayBe) faults.push(`${name} ${version} (${sha512.slice(0, 12)}) must not be there.`)
+    }
+    const there = new Set(versions.map((each) => `${each.name} ${each.version} ${each.sha512}`))
+    for (const arrival of this.#arrivals) {
+      if (!arrival.isSure || this.#mayBeGone(arrival)) continue
+      const { name, version, sha512 } = arrival
+      if (there.has(`${name} ${version} ${sha512}`)) continue
+      faults.push(`${name} ${version} (${sha512.slice(0, 12)}) was acknowledged and is lost.`)
+    }
+    return faults
+  }
+
+  /** Nothing is under way: what is there now is what counts from now on. */
+  settle(versions, now) {
+    this.#removals = []
+    this.#arrivals = versions.map(({ name, version, sha512 }) => {
+      const arrival = new Arrival(name, sha512, version, now)
+      arrival.acknowledge(version, now)
+      return arrival
+    })
+  }
+
+  /** A delete that began after the arrival's end was acknowledged. */
+  #isSurelyGone(arrival, version) {
+    return this.#removals.some(
+      (removal) =>
+        removal.isSure &&
+        removal.covers(arrival.name, version) &&
+        removal.beganAt >= arrival.endedAt,
+    )
+  }
+
+  /** A delete, acknowledged or not, did not end before the arrival began. */
+  #mayBeGone(arrival, except) {
+    return this.#removals.some(
+      (removal) =>
+        removal !== except &&
+        removal.covers(arrival.name, arrival.version) &&
+        removal.endedAt > arrival.beganAt,
+    )
+  }
+}

@@ -1,0 +1,64 @@
+// The real server as a process that a test may kill at any moment.
+
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { root } from '../machine.js'
+
+const program = join(root, 'packages/server/bin/backing-image-manager.cjs')
+const logBytesMax = 64 * 1024
+
+/** A server with its images in `folder`. It listens once `listening` has resolved to its address. */
+export class ServerProcess {
+  #child
+  #log = ''
+  #exited
+  #isKilled = false
+
+  constructor(folder, env = {}) {
+    this.#child = spawn(process.execPath, [program, 'serve'], {
+      env: {
+        PATH: process.env.PATH,
+        HOST: '127.0.0.1',
+        PORT: '0',
+        BACKING_IMAGE_STORAGE_PATH: folder,
+        LOG_LEVEL: 'warn',
+        ...env,
+      },
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    })
+    for (const stream of [this.#child.stdout, this.#child.stderr]) {
+      stream.on('data', (text) => (this.#log = `${this.#log}${text}`.slice(-logBytesMax)))
+    }
+    this.#exited = once(this.#child, 'exit')
+  }
+
+  /** Resolves to the address; rejects with what the server wrote when it ends before that. */
+  async listening(timeoutMs = 60_000) {
+    const signal = AbortSignal.timeout(timeoutMs)
+    const [first] = await Promise.race([
+      once(this.#child, 'message', { signal }),
+      this.#exited.then(([code, by]) => [{ ended: code ?? by }]),
+    ]).catch(() => {
+      throw new Error(`The server did not listen within ${timeoutMs} ms.\n${this.#log}`)
+    })
+    if (first.url === undefined) throw new Error(`The server ended: ${first.ended}.\n${this.#log}`)
+    return first.url
+  }
+
+  /** What it wrote, at least the end of it. */
+  get log() {
+    return this.#log
+  }
+
+  /** SIGKILL, now; resolves when the process is gone. Rejects when it had ended by itself. */
+  async kill() {
+    const hasEnded = this.#child.exitCode !== null || this.#child.signalCode !== null
+    if (hasEnded && !this.#isKilled) {
+      throw new Error(`The server ended by itself: ${this.#child.exitCode}.\n${this.#log}`)
+    }
+    this.#isKilled = true
+    this.#child.kill('SIGKILL')
+    await this.#exited
+  }
+}

@@ -1,0 +1,104 @@
+// Why an image is not taken in: what the head of a request tells, and what only the bytes do.
+
+import type { Digests } from './checksum.ts'
+import { ImageError } from './errors.ts'
+import type { IngestRequest } from './ingest.ts'
+import { assertName, assertVersion, parseBytesKey } from './layout.ts'
+import { firstKey } from './publish.ts'
+import type { VersionRecord } from './record.ts'
+import type { Rooms } from './rooms.ts'
+import { removeBrokenRecords } from './sweep.ts'
+
+/** The same bytes are there already under the version that was given: nothing to do. */
+export class SameBytes extends Error {
+  readonly record: VersionRecord
+
+  constructor(record: VersionRecord) {
+    super('the same bytes are published already')
+    this.record = record
+  }
+}
+
+/**
+ * Refuses what can be told from the head; throws `SameBytes` when the given version is there with
+ * the very digest that the client gave. Returns the records of the name.
+ */
+export async function refuse(rooms: Rooms, request: IngestRequest): Promise<VersionRecord[]> {
+  const { name, version, size, sizeMax, description } = request
+  assertName(name)
+  if (version !== undefined) assertVersion(version)
+  if (size !== undefined && size > sizeMax) {
+    throw new ImageError('invalid_argument', `${size} bytes are over MAX_IMAGE_SIZE, ${sizeMax}.`, {
+      reason: 'too_large',
+      expected: String(sizeMax),
+      actual: String(size),
+    })
+  }
+  const records = await rooms.catalog.fresh(name)
+  if (request.mustBeNew && (records.length > 0 || (await isInFlight(rooms, name)))) {
+    throw existsAlready(name)
+  }
+  const existing = await published(rooms, records, version)
+  if (!existing) return records
+  const { sha512, sha256 } = existing.checksums
+  const known = description.expected.filter((each) => /^sha(512|256):/.test(each))
+  if (known.some((each) => each === `sha512:${sha512}` || each === `sha256:${sha256}`)) {
+    throw new SameBytes(existing)
+  }
+  if (known.length > 0 || (size !== undefined && size !== existing.size)) throw taken(existing)
+  // Only its bytes can tell whether this is a retry of the same upload.
+  return records
+}
+
+async function isInFlight(rooms: Rooms, name: string): Promise<boolean> {
+  return (await rooms.jobs.list(name)).some((job) => !job.end && !job.cancelled)
+}
+
+/**
+ * All bytes have passed: throws `SameBytes`, or `already_exists`, when the given version is there.
+ * Returns the records of the name.
+ */
+export async function assertFree(
+  rooms: Rooms,
+  request: IngestRequest,
+  digests: Digests,
+): Promise<VersionRecord[]> {
+  const records = await rooms.catalog.fresh(request.name)
+  if (request.mustBeNew && records.length > 0) throw existsAlready(request.name)
+  const existing = await published(rooms, records, request.version)
+  if (!existing) return records
+  if (existing.checksums.sha512 === digests.sha512) throw new SameBytes(existing)
+  throw taken(existing)
+}
+
+/** The record of that version. One without bytes was never acknowledged: it makes room. */
+async function published(
+  rooms: Rooms,
+  records: readonly VersionRecord[],
+  version: string | undefined,
+): Promise<VersionRecord | undefined> {
+  const existing = records.find((record) => record.version === version)
+  if (!existing || (await firstKey(rooms.backend, existing)) !== undefined) return existing
+  for (const key of existing.keys) {
+    const bytes = parseBytesKey(key)
+    if (bytes) await removeBrokenRecords(rooms, bytes.name, bytes.uuid)
+  }
+  return undefined
+}
+
+function existsAlready(name: string): ImageError {
+  return new ImageError(
+    'failed_precondition',
+    `${name} exists, and the request was to create it only if it does not (If-None-Match: *).`,
+  )
+}
+
+function taken(existing: VersionRecord): ImageError {
+  const { name, version, checksums } = existing
+  return new ImageError(
+    'already_exists',
+    `${name} ${version} exists with other bytes (sha512 ${checksums.sha512.slice(0, 16)}…, ` +
+      `${existing.size} bytes). Give another version, or none for the next one.`,
+    { expected: `sha512:${checksums.sha512}` },
+  )
+}

@@ -1,0 +1,443 @@
+// What a name, a version and a uuid mean, whatever state the work is in; and who sees a change when.
+
+import { setTimeout as pause } from 'node:timers/promises'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { readAll } from './backend.ts'
+import type { StoreEvent } from './event.ts'
+import type { Image } from './image.ts'
+import { bytesKey } from './layout.ts'
+import type { ImageStore } from './store.ts'
+import { disk, failure, inTown, latch, request, skip, streamOf } from './testing/rig.ts'
+
+const lookup = suite('store: lookup')
+
+async function put(
+  store: ImageStore,
+  name: string,
+  seed: number,
+  version?: string,
+): Promise<Image> {
+  const asked = request(name, version === undefined ? {} : { version })
+  return (await store.ingest(asked, () => streamOf(disk(seed)))).image
+}
+
+async function failOnce(store: ImageStore, name: string, version?: string): Promise<void> {
+  const asked = request(name, { size: 1, ...(version !== undefined && { version }) })
+  await failure(store.ingest(asked, () => streamOf(Buffer.alloc(0))))
+}
+
+/** An upload that has sent half of what it announced; `go` lets it send the rest. */
+async function half(store: ImageStore, name: string, version?: string, isAnnounced = true) {
+  const { opened, open } = latch()
+  const reached = latch()
+  const body = disk(9, 2 * 1024 * 1024)
+  const size = isAnnounced ? { size: body.length } : {}
+  const asked = request(name, { ...size, ...(version !== undefined && { version }) })
+  const done = store.ingest(asked, async function* () {
+    yield body.subarray(0, body.length / 2)
+    reached.open()
+    await opened
+    yield body.subarray(body.length / 2)
+  })
+  await Promise.race([reached.opened, done])
+  // The first piece is on its way to the storage.
+  await pause(5)
+  return {
+    async go(): Promise<Image> {
+      open()
+      return (await done).image
+    },
+  }
+}
+
+async function bytesOfImage(store: ImageStore, name: string, version?: string): Promise<Buffer> {
+  const opened = await store.open(name, version === undefined ? {} : { version })
+  return await readAll(await opened.read())
+}
+
+lookup(
+  'a bare name is the newest published version, whatever else is going on',
+  inTown(async (town) => {
+    const { store } = await town.open()
+    await put(store, 'jammy', 1, '9')
+    await put(store, 'jammy', 2, 'v1')
+    const image = await put(store, 'jammy', 3, '2')
+    await failOnce(store, 'jammy', 'v3')
+    const slow = await half(store, 'jammy', 'v4')
+    assert.equal(await store.get('jammy'), image)
+    assert.equal(await store.get('jammy', { state: 'ready' }), image)
+    assert.ok((await bytesOfImage(store, 'jammy')).equals(disk(3)))
+    assert.ok((await bytesOfImage(store, 'jammy', '9')).equals(disk(1)))
+    await slow.go()
+    assert.is((await store.get('jammy')).version, 'v4')
+  }),
+)
+
+lookup(
+  'where nothing is published a bare name is the work in flight, else what failed last',
+  inTown(async (town) => {
+    const { store } = await town.open()
+    await failOnce(store, 'jammy', 'a')
+    await pause(2)
+    await failOnce(store, 'jammy', 'b')
+    assert.is((await store.get('jammy')).version, 'b')
+    await pause(2)
+    const slow = await half(store, 'jammy', 'c')
+    await failOnce(store, 'jammy', 'd')
+    const image = await store.get('jammy')
+    assert.equal([image.version, image.state, image.progress], ['c', 'in-progress', 50])
+    assert.is(image.processedSize, 1024 * 1024)
+    await slow.go()
+  }),
+)
+
+lookup(
+  'nothing that is not ready is ready, and the error tells the state',
+  inTown(async (town) => {
+    const { store } = await town.open()
+    const slow = await half(store, 'jammy')
+    await failOnce(store, 'noble')
+    for (const [name, state] of [
+      ['jammy', 'in-progress'],
+      ['noble', 'failed'],
+    ] as const) {
+      for (const select of [{}, { version: '1' }, { uuid: (await store.get(name)).uuid }]) {
+        const opening = await failure(store.open(name, select))
+        assert.equal([opening.code, opening.state], ['not_found', state])
+        const getting = await failure(store.get(name, { ...select, state: 'ready' }))
+        assert.equal([getting.code, getting.state], ['not_found', state])
+      }
+    }
+    assert.match((await failure(store.open('noble'))).message, 'Only 0 of 1 bytes')
+    const none = await failure(store.open('bionic'))
+    assert.equal([none.code, none.state], ['not_found', undefined])
+    await slow.go()
+  }),
+)
+
+lookup(
+  'a version is the published one, else its newest job; another version is not found',
+  inTown(async (town) => {
+    const { store } = await town.open()
+    const image = await put(store, 'jammy', 1, 'v1')
+    await failOnce(store, 'jammy', 'v2')
+    const slow = await half(store, 'jammy', 'v1', false)
+    assert.equal(await store.get('jammy', { version: 'v1' }), image)
+    assert.is((await store.get('jammy', { version: 'v2' })).state, 'failed')
+    assert.is((await failure(store.get('jammy', { version: 'v3' }))).code, 'not_found')
+    assert.is((await failure(store.get('jamm', { version: 'v1' }))).code, 'not_found')
+    assert.is((await failure(slow.go())).code, 'already_exists')
+  }),
+)
+
+lookup(
+  'a uuid is one ingest through all its states',
+  inTown(async (town) => {
+    const { store } = await town.open()
+    await put(store, 'jammy', 1)
+    const slow = await half(store, 'jammy')
+    const [inFlight] = await store.inFlight()
+    const uuid = inFlight?.uuid ?? ''
+    assert.is((await store.get('jammy', { uuid })).state, 'in-progress')
+    const image = await slow.go()
+    assert.is(image.uuid, uuid)
+    assert.equal(await store.get('jammy', { uuid }), image)
+    assert.is((await failure(store.get('jammy', { uuid: '00000000' }))).code, 'not_found')
+    assert.equal(await store.inFlight(), [])
+  }),
+)
+
+lookup(
+  'the uuid that a rollback shares is the version that brought it, until that goes',
+  inTown(async (town) => {
+    const { store } = await town.open()
+    const { uuid } = await put(store, 'jammy', 1)
+    await put(store, 'jammy', 2)
+    const back = await store.rollback('jammy', '1')
+    assert.is(back.uuid, uuid)
+    assert.is((await store.get('jammy', { uuid })).version, '1')
+    await store.remove('jammy', { version: '1' })
+    assert.is((await store.get('jammy', { uuid })).version, '3')
+    const file = await store.openFile('jammy', uuid)
+    assert.ok((await readAll(await file.read())).equals(disk(1)))
+    await store.remove('jammy', { version: '3' })
+    assert.is((await failure(store.openFile('jammy', uuid))).code, 'not_found')
+  }),
+)
+
+lookup(
+  'a part of the bytes is exactly that part, and one outside is refused',
+  inTown(async (town) => {
+    const { store } = await town.open()
+    await put(store, 'jammy', 1)
+    const { read, image } = await store.open('jammy')
+    const part = await readAll(await read({ start: 600, end: 2000 }))
+    assert.ok(part.equals(disk(1).subarray(600, 2001)))
+    const error = await failure(read({ start: 0, end: image.size }))
+    assert.is(error.reason, 'range_not_satisfiable')
+  }),
+)
+
+lookup(
+  'versions are the work in flight, then what is published with the failures in between',
+  inTown(async (town) => {
+    const { store } = await town.open()
+    const steps: ['put' | 'fail', string][] = [
+      ['fail', 'oldest'],
+      ['put', '7'],
+      ['fail', 'middle'],
+      ['put', 'a'],
+      ['put', '3'],
+      ['fail', 'youngest'],
+    ]
+    for (const [step, version] of steps) {
+      if (step === 'put') await put(store, 'jammy', 1, version)
+      else await failOnce(store, 'jammy', version)
+      await pause(2)
+    }
+    const first = await half(store, 'jammy', 'f1')
+    await pause(2)
+    const second = await half(store, 'jammy', 'f2')
+    const versions = (await store.versions('jammy')).map((image) => image.version)
+    assert.equal(versions, ['f2', 'f1', 'youngest', '3', 'a', 'middle', '7', 'oldest'])
+    assert.equal(await store.versions('none'), [])
+    await first.go()
+    await second.go()
+  }),
+)
+
+lookup(
+  'published versions keep the order of their publishing, also where a clock went back',
+  inTown(async (town) => {
+    const { store } = await town.open()
+    const realNow = Date.now
+    const RealDate = Date
+    const { image } = await store.ingest(request('jammy'), () => streamOf(disk(1)))
+    globalThis.Date = class extends RealDate {
+      constructor(...given: [] | [number | string]) {
+        super(...((given.length === 0 ? [realNow() - 86_400_000] : given) as [number]))
+      }
+    } as DateConstructor
+    try {
+      await put(store, 'jammy', 2)
+      await failOnce(store, 'jammy', 'failed')
+    } finally {
+      globalThis.Date = RealDate
+    }
+    const versions = (await store.versions('jammy')).map((each) => each.version)
+    assert.ok(versions.indexOf('2') < versions.indexOf('1'), versions.join(' '))
+    assert.is(versions.length, 3)
+    assert.ok((await store.get('jammy')).updatedAt < image.updatedAt)
+  }),
+)
+
+lookup(
+  'waiting ends when the image is ready or failed, or the time is over',
+  inTown(async (town) => {
+    const { store } = await town.open()
+    const slow = await half(store, 'jammy')
+    const early = await store.wait('jammy', {}, 10)
+    assert.is(early.state, 'in-progress')
+    const waiting = store.wait('jammy', {}, 60_000)
+    const image = await slow.go()
+    assert.equal(await waiting, image)
+    await failOnce(store, 'noble')
+    assert.is((await store.wait('noble', {}, 60_000)).state, 'failed')
+    assert.is((await failure(store.wait('bionic', {}, 60_000))).code, 'not_found')
+    const again = await half(store, 'lunar')
+    const left = store.wait('lunar', {}, 60_000, AbortSignal.timeout(10))
+    assert.is(await left.catch((error: Error) => error.name), 'AbortError')
+    await again.go()
+  }),
+)
+
+lookup(
+  'the list has one image a name, in name order, also of names that have only work',
+  inTown(async (town) => {
+    const { store } = await town.open()
+    for (const name of ['noble', 'a-1', 'a1', 'a.1', 'zesty']) await put(store, name, 1)
+    const newest = await put(store, 'noble', 2)
+    await failOnce(store, 'bionic')
+    await failOnce(store, 'noble', 'bad')
+    const slow = await half(store, 'lunar')
+    const listed = await store.list()
+    assert.equal(
+      listed.map(({ name, state }) => `${name} ${state}`),
+      [
+        'a-1 ready',
+        'a.1 ready',
+        'a1 ready',
+        'bionic failed',
+        'lunar in-progress',
+        'noble ready',
+        'zesty ready',
+      ],
+    )
+    assert.equal(listed[5], newest)
+    for (const image of listed) assert.is(image.uuid, (await store.get(image.name)).uuid)
+    await slow.go()
+  }),
+)
+
+lookup(
+  'what this server publishes, fails or deletes is in its list at once',
+  inTown(async (town) => {
+    const { store } = await town.open()
+    const states = async () => (await store.list()).map(({ name, state }) => `${name} ${state}`)
+    assert.equal(await states(), [])
+    await put(store, 'jammy', 1)
+    assert.equal(await states(), ['jammy ready'])
+    await failOnce(store, 'noble')
+    assert.equal(await states(), ['jammy ready', 'noble failed'])
+    await put(store, 'noble', 1)
+    assert.equal(await states(), ['jammy ready', 'noble ready'])
+    await store.remove('jammy')
+    assert.equal(await states(), ['noble ready'])
+    const newest = await put(store, 'noble', 2)
+    assert.is((await store.list())[0]?.version, newest.version)
+    await store.remove('noble', { version: newest.version })
+    assert.is((await store.list())[0]?.version, '2')
+    await store.remove('noble')
+    assert.equal(await states(), [])
+    const slow = await half(store, 'lunar')
+    assert.equal(await states(), ['lunar in-progress'])
+    await slow.go()
+    assert.equal(await states(), ['lunar ready'])
+  }),
+)
+
+lookup(
+  'a list that was being made when this server changed something does not hide the change',
+  inTown(async (town) => {
+    const { store, backend } = await town.open()
+    await put(store, 'jammy', 1)
+    const slow = await half(store, 'noble')
+    const { opened, open } = latch()
+    let isHeld = true
+    backend.before = async (verb, key) => {
+      if (verb === 'list' && key === '.jobs/' && isHeld) {
+        isHeld = false
+        await opened
+      }
+    }
+    // Its look at the jobs is under way while the only job of the name goes.
+    skip(2001)
+    const early = store.list()
+    await pause(5)
+    assert.is(isHeld, false)
+    const removing = store.remove('noble')
+    await failure(slow.go())
+    await removing
+    open()
+    await early
+    assert.equal(
+      (await store.list()).map((image) => image.name),
+      ['jammy'],
+    )
+  }),
+)
+
+lookup(
+  'what another server does is seen at once by name, and in the list by its next look',
+  inTown(async (town) => {
+    const [one, other] = [await town.open(), await town.open()]
+    assert.equal(await other.store.list(), [])
+    const image = await put(one.store, 'jammy', 1)
+    assert.equal(await other.store.get('jammy'), image)
+    skip(2001)
+    await other.store.tend()
+    assert.equal(await other.store.list(), [image])
+    await one.store.remove('jammy')
+    assert.is((await failure(other.store.open('jammy'))).code, 'not_found')
+    skip(2001)
+    await other.store.tend()
+    assert.equal(await other.store.list(), [])
+  }),
+)
+
+lookup(
+  'listeners are told of what this server does, once, and of what others do by the next look',
+  inTown(async (town) => {
+    const [one, other] = [await town.open(), await town.open()]
+    const told: Record<'one' | 'other', string[]> = { one: [], other: [] }
+    const say = (event: StoreEvent): string =>
+      event.kind === 'deleted'
+        ? `${event.name} ${event.version} deleted`
+        : `${event.image.name} ${event.image.version} ${event.image.state}`
+    one.store.subscribe((event) => told.one.push(say(event)))
+    other.store.subscribe((event) => told.other.push(say(event)))
+    const slow = await half(one.store, 'jammy')
+    assert.equal(told.one, ['jammy 1 starting', 'jammy 1 in-progress'])
+    await one.backend.put('unrelated', streamOf(disk(1)))
+    await other.store.tend()
+    assert.equal(told.other, ['jammy 1 starting'])
+    await slow.go()
+    assert.equal(told.one.slice(2), ['jammy 1 ready'])
+    await failOnce(one.store, 'noble')
+    assert.equal(told.one.slice(3), ['noble 1 starting', 'noble 1 failed'])
+    skip(2001)
+    await other.store.tend()
+    assert.ok(told.other.includes('jammy 1 ready'))
+    assert.ok(told.other.includes('noble 1 failed'))
+    await one.store.remove('jammy')
+    await one.store.remove('noble')
+    assert.equal(told.one.slice(5), ['jammy 1 deleted', 'noble 1 deleted'])
+    skip(2001)
+    told.other.length = 0
+    await other.store.tend()
+    assert.equal(told.other.toSorted(), ['jammy 1 deleted', 'noble 1 deleted'])
+  }),
+)
+
+lookup(
+  'an upload that is refused does not tell that the version which is there was deleted',
+  inTown(async (town) => {
+    const { store } = await town.open()
+    await put(store, 'jammy', 1, 'v1')
+    const told: StoreEvent[] = []
+    store.subscribe((event) => told.push(event))
+    const asked = request('jammy', { version: 'v1' })
+    await failure(store.ingest(asked, () => streamOf(disk(2))))
+    assert.equal(
+      told.map((event) => event.kind === 'image' && event.image.state),
+      ['starting', 'in-progress', 'ready'],
+    )
+    const mustGo = await failure(
+      store.ingest(request('noble', { size: 1 }), () => streamOf(disk(2))),
+    )
+    assert.is(mustGo.reason, 'invalid_request')
+    assert.equal(told.at(-1), { kind: 'deleted', name: 'noble', version: '1' })
+  }),
+)
+
+lookup(
+  'a published image whose bytes are gone is not found, and the one before it is',
+  inTown(async (town) => {
+    const { store } = await town.open()
+    const first = await put(store, 'jammy', 1)
+    const second = await put(store, 'jammy', 2)
+    town.medium.remove(bytesKey('jammy', second.uuid))
+    assert.equal(await store.get('jammy'), first)
+    assert.is((await failure(store.open('jammy', { version: '2' }))).code, 'not_found')
+  }),
+)
+
+lookup(
+  'one broken record hides no other image, and is told of',
+  inTown(async (town) => {
+    const { store, problems } = await town.open()
+    const image = await put(store, 'jammy', 1)
+    town.plant('.catalog/jammy/2.json', '{"layout":1')
+    town.plant('.catalog/noble/1.json', '{"layout":99}')
+    assert.equal(await store.get('jammy'), image)
+    assert.is((await failure(store.get('noble'))).code, 'not_found')
+    assert.match(problems.map((error) => error.message).join(), '.catalog/jammy/2.json')
+    assert.is((await put(store, 'jammy', 3)).version, '3', 'the label is taken all the same')
+    const error = await failure(put(store, 'jammy', 4, '2'))
+    assert.is(error.code, 'already_exists')
+    assert.is(town.text('.catalog/jammy/2.json'), '{"layout":1')
+  }),
+)
+
+lookup.run()

@@ -1,0 +1,13 @@
+#!/usr/bin/env node
+// CommonJS on purpose: Node.js reads ES modules through libuv's thread pool, whose size is fixed at
+// its first use. Here nothing has used it yet, so the size can still be set: every image that is
+// written or read at the same time wants threads, and four are too few.
+
+'use strict'
+
+process.env.UV_THREADPOOL_SIZE ||= '16'
+
+import('../dist/main.js').catch((error) => {
+  process.stderr.write(`backing-image-manager: ${error?.stack ?? error}\n`)
+  process.exit(1)
+})

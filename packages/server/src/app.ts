@@ -1,0 +1,172 @@
+// The HTTP API as one value: what every request passes through, then the routes.
+
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
+import { ImageError, assertName } from '@backing-image/core'
+import { randomUUID } from 'node:crypto'
+import { Hono, type MiddlewareHandler } from 'hono'
+import { Access, requireAccess } from './access.ts'
+import { addDownloadRoute } from './download.ts'
+import { addEventRoute } from './events.ts'
+import { addFileRoute } from './files.ts'
+import type { Call, Deps, Env } from './front.ts'
+import { Gate } from './gate.ts'
+import { addImageRoutes } from './images.ts'
+import { createFromDocument, isDocument } from './manifest.ts'
+import { uploadForm } from './multipart.ts'
+import { openapiDocument } from './openapi.ts'
+import { ErrorWithHeaders, invalid, problemOf, problemResponse } from './problem.ts'
+import { unsupportedMedia } from './problem.ts'
+import { answerAndDiscard, isStillSending } from './reply.ts'
+import { FileSigner } from './signature.ts'
+import { type Front, addUploadRoute, mediaType } from './upload.ts'
+import { baseUrl } from './view.ts'
+
+export function createApp(deps: Deps): Hono<Env> {
+  const { config, store, health, metrics } = deps
+  const access = new Access(config)
+  const gate = new Gate(config.concurrentIngestsMax)
+  const front: Front = { ...deps, gate, signer: new FileSigner(config) }
+  metrics.countImagesBy(async () => {
+    const counts = new Map<string, number>()
+    for (const { state } of await store.list()) counts.set(state, (counts.get(state) ?? 0) + 1)
+    return counts
+  })
+
+  const app = new Hono<Env>()
+  app.onError((error, c) => answerError(c, deps, error))
+  app.use(everyRequest(deps))
+  app.use(async (c, next) => {
+    assertPath(c.env.incoming.url ?? '')
+    await next()
+  })
+
+  app.get('/health', (c) => c.json({ status: 'ok' }))
+  app.get('/ready', (c) => {
+    const report = health.report()
+    const isKnown = access.grantOf(c.req.header('authorization')) !== 'none'
+    const status = report.status === 'ok' ? 200 : 503
+    return c.json(isKnown ? report : { status: report.status }, status, {
+      'Cache-Control': 'no-store',
+    })
+  })
+  addFileRoute(app, front)
+
+  app.use(requireAccess(access))
+  app.get('/metrics', async (c) =>
+    c.body(await metrics.text(), 200, { 'Content-Type': metrics.contentType }),
+  )
+  app.get('/openapi.json', (c) => c.json(openapiDocument(deps.version)))
+  app.post('/v1/backing-images', async (c) => {
+    const type = mediaType(c)
+    if (type === 'multipart/form-data') return await uploadForm(c, front)
+    if (isDocument(type)) return await createFromDocument(c, front)
+    const base = `${baseUrl(c, config)}/v1/backing-images`
+    throw unsupportedMedia(
+      `The body is ${type === '' ? 'of no stated type' : JSON.stringify(type.slice(0, 80))}. Upload ` +
+        `a file with: curl -T FILE ${base}/NAME, or as a form with: curl -F name=NAME -F file=@FILE ` +
+        `${base}. A document is application/json or application/yaml.`,
+    )
+  })
+  addUploadRoute(app, front)
+  addImageRoutes(app, front)
+  addDownloadRoute(app, front)
+  addEventRoute(app, front)
+
+  const known = app.routes.filter(({ method }) => method !== 'ALL').map(routePattern)
+  app.notFound((c) => answerError(c, deps, noRoute(c, known)))
+  return app
+}
+
+/** What is done for every request, before and after its route. */
+function everyRequest(deps: Deps): MiddlewareHandler<Env> {
+  return async (c, next) => {
+    const startedAtMs = performance.now()
+    const { incoming, outgoing } = c.env
+    c.set('requestId', requestId(c))
+    await next()
+    const seconds = (performance.now() - startedAtMs) / 1000
+    const isSent = c.res === RESPONSE_ALREADY_SENT || c.res.headers.has('x-hono-already-sent')
+    const status = isSent ? outgoing.statusCode : c.res.status
+    deps.metrics.request(c.req.method, routeOf(c), status, seconds)
+    if (isSent) return
+    c.res.headers.set('X-Request-Id', c.get('requestId'))
+    c.res.headers.set('X-Content-Type-Options', 'nosniff')
+    if (isStillSending(incoming)) {
+      await answerAndDiscard(incoming, outgoing, c.res)
+      c.res = RESPONSE_ALREADY_SENT
+    } else if (deps.stopping?.aborted) {
+      c.res.headers.set('Connection', 'close')
+    }
+  }
+}
+
+/** The client's own id when it is a sane one, so that its logs and ours can be joined. */
+function requestId(c: Call): string {
+  const given = c.req.header('x-request-id') ?? ''
+  return /^[A-Za-z0-9._:-]{1,128}$/.test(given) ? given : randomUUID()
+}
+
+/** The pattern of the route, never the path: that may hold a signature, and there are too many. */
+function routeOf(c: Call): string {
+  return c.req.routePath === '/*' ? 'none' : c.req.routePath
+}
+
+/**
+ * Judges the path as it was sent. A URL parser takes `..` and `%2e%2e` away before any route sees
+ * them, so that a name which is none would be told as "no such path", or worse, mean another path.
+ */
+function assertPath(url: string): void {
+  const [path = ''] = url.replace(/^https?:\/\/[^/]*/i, '').split('?')
+  const segments = path.split('/').map((segment) => {
+    try {
+      return decodeURIComponent(segment)
+    } catch {
+      throw invalid(`The path has a broken percent-encoding in ${JSON.stringify(segment)}.`)
+    }
+  })
+  const [, api, noun, name] = segments
+  if (api === 'v1' && noun === 'backing-images' && name !== undefined && name !== '') {
+    assertName(name)
+  }
+  const odd = segments.find((segment) => /^\.\.?$|[/\\\0]/.test(segment))
+  if (odd !== undefined) {
+    throw invalid(`The path has the part ${JSON.stringify(odd.slice(0, 80))}; names stand as they are.`)
+  }
+}
+
+interface RoutePattern {
+  method: string
+  pattern: RegExp
+}
+
+function routePattern({ method, path }: { method: string; path: string }): RoutePattern {
+  return { method, pattern: new RegExp(`^${path.replace(/:[a-z]+/g, '[^/]+')}$`) }
+}
+
+/** 405 where the path is known with another method (RFC 9110 §15.5.6), else 404. */
+function noRoute(c: Call, known: readonly RoutePattern[]): ImageError {
+  const methods = known
+    .filter(({ pattern }) => pattern.test(c.req.path))
+    .map(({ method }) => method)
+  if (methods.length === 0) {
+    return new ImageError('not_found', 'There is no such path; /openapi.json has those there are.')
+  }
+  const allowed = [...new Set(methods.flatMap((each) => (each === 'GET' ? [each, 'HEAD'] : each)))]
+  const allow = allowed.join(', ')
+  return new ErrorWithHeaders(
+    new ImageError('unimplemented', `${c.req.method} is not possible here; ${allow} is.`, {
+      reason: 'method_not_allowed',
+    }),
+    { Allow: allow },
+  )
+}
+
+function answerError(c: Call, deps: Deps, error: Error): Response {
+  const requestId = c.get('requestId')
+  const problem = problemOf(error, requestId)
+  deps.metrics.error(problem.code)
+  if (problem.status >= 500) {
+    deps.log.error({ requestId, route: routeOf(c), code: problem.code, err: error }, 'request failed')
+  }
+  return problemResponse(problem, error instanceof ErrorWithHeaders ? error.headers : {})
+}

@@ -1,0 +1,73 @@
+// `backing-image create`: an image that the server fetches by itself, from what --source-type names.
+
+import type { Command } from 'commander'
+import type { ImageView } from '../view.ts'
+import type { Client } from './client.ts'
+import { type Form, outputOption, printImage } from './output.ts'
+import { startProgress } from './progress.ts'
+import * as common from './server-options.ts'
+import { CommandError, type Terminal } from './terminal.ts'
+
+interface Options {
+  name?: string
+  sourceType: string
+  parameters?: Record<string, string>
+  version?: string
+  checksum?: string
+  label?: Record<string, string>
+  wait: boolean
+  output?: Form
+}
+
+export function addCreate(group: Command, terminal: Terminal): void {
+  const description = 'make an image from a source that the server reads'
+  common
+    .withName(common.addServerCommand(group, 'create NAME', description))
+    .argument('[name]', 'the image')
+    .requiredOption('--source-type <type>', 'where the bytes come from')
+    .option('--parameters <key=value>', 'of the source; may be repeated', common.collectPair)
+    .option('--version <version>', 'the version (default: the next number)')
+    .option('--checksum <checksum>', 'what the bytes must have: sha512:, sha256:, sha1: or md5:')
+    .option('--label <key=value>', 'a label; may be repeated', common.collectPair)
+    .option('--no-wait', 'do not wait until the image is ready or has failed')
+    .addOption(outputOption())
+    .addHelpText('after', '\nTo store a file of this machine use "upload".')
+    .action(async (given: string | undefined, options: Options, command: Command) => {
+      const [name] = common.nameAnd(options.name, [given])
+      const client = common.clientOf(command, terminal)
+      const { sourceType, parameters = {}, version, checksum, label } = options
+      const accepted = await client.json<ImageView>('POST', '/v1/backing-images', {
+        name,
+        sourceType,
+        parameters,
+        ...(version === undefined ? {} : { version }),
+        ...(checksum === undefined ? {} : { checksum }),
+        ...(label === undefined ? {} : { labels: label }),
+      })
+      const image = options.wait ? await ended(client, accepted, terminal) : accepted
+      printImage(terminal, options.output, image)
+      if (image.state === 'failed') {
+        throw new CommandError(`${name} has failed: ${image.message || 'no reason is known.'}`)
+      }
+    })
+}
+
+/** The same ingest when it is ready or failed. */
+async function ended(client: Client, accepted: ImageView, terminal: Terminal): Promise<ImageView> {
+  const { name, uuid } = accepted
+  // Somebody who watches wants to see it move.
+  const wait = terminal.stderr.isTTY === true ? '1' : '60'
+  const progress = startProgress(terminal, accepted.size || undefined, accepted.processedSize)
+  let image = accepted
+  try {
+    while (image.state !== 'ready' && image.state !== 'failed') {
+      const path = common.imagePath(name, { uuid, wait })
+      const next: ImageView = await client.json('GET', path)
+      progress.add(next.processedSize - image.processedSize)
+      image = next
+    }
+  } finally {
+    progress.stop()
+  }
+  return image
+}

@@ -1,0 +1,54 @@
+// `backing-image delete`: all versions of a name, or one.
+
+import type { Command } from 'commander'
+import type { Client } from './client.ts'
+import { allPages } from './pages.ts'
+import { addServerCommand, clientOf, imagePath, nameAnd, withName } from './server-options.ts'
+import { CommandError, type Terminal } from './terminal.ts'
+
+interface Options {
+  name?: string
+  uuid?: string
+  version?: string
+}
+
+export function addDelete(group: Command, terminal: Terminal): void {
+  withName(addServerCommand(group, 'delete NAME', 'delete all versions of an image, or one'))
+    .alias('del')
+    .argument('[name]', 'the image')
+    .option('--uuid <uuid>', 'only the version with this uuid')
+    .option('--version <version>', 'only this version')
+    .action(async (given: string | undefined, options: Options, command: Command) => {
+      const [name] = nameAnd(options.name, [given])
+      const client = clientOf(command, terminal)
+      const { uuid } = options
+      const version =
+        uuid === undefined
+          ? options.version
+          : await versionOf(client, { name, uuid, version: options.version })
+      await client.json('DELETE', imagePath(name, { version }))
+    })
+}
+
+/**
+ * The one version that a uuid means. The server deletes by version: where that would take more than
+ * this ingest along, such as a published version with the label of a failed one, nothing is deleted.
+ */
+async function versionOf(
+  client: Client,
+  { name, uuid, version }: { name: string; uuid: string; version: string | undefined },
+): Promise<string> {
+  const versions = await allPages(client, `${imagePath(name)}/versions`)
+  const found = versions.filter(
+    (each) => each.uuid === uuid && (version === undefined || each.version === version),
+  )
+  const [only] = found
+  if (!only) throw new CommandError(`${name} has no version with the uuid ${uuid}. See "versions".`)
+  const alike = versions.filter((each) => each.version === only.version)
+  if (found.length === 1 && alike.length === 1) return only.version
+  const labels = found.map((each) => each.version).join(', ')
+  throw new CommandError(
+    `The uuid ${uuid} does not mean one version of ${name} alone (${labels}): ` +
+      'nothing was deleted. Give --version alone.',
+  )
+}

@@ -1,0 +1,29 @@
+// `backing-image get`: all that is known of one image.
+
+import type { Command } from 'commander'
+import type { ImageView } from '../view.ts'
+import { type Form, outputOption, printImage } from './output.ts'
+import { addServerCommand, clientOf, imagePath, nameAnd, withName } from './server-options.ts'
+import type { Terminal } from './terminal.ts'
+
+interface Options {
+  name?: string
+  uuid?: string
+  version?: string
+  output?: Form
+}
+
+export function addGet(group: Command, terminal: Terminal): void {
+  withName(addServerCommand(group, 'get NAME', 'show one image'))
+    .argument('[name]', 'the image')
+    .option('--uuid <uuid>', 'exactly this ingest')
+    .option('--version <version>', 'this version (default: the newest that is ready)')
+    .addOption(outputOption())
+    .action(async (given: string | undefined, options: Options, command: Command) => {
+      const [name] = nameAnd(options.name, [given])
+      const { uuid, version } = options
+      const path = imagePath(name, { uuid, version })
+      const image = await clientOf(command, terminal).json<ImageView>('GET', path)
+      printImage(terminal, options.output, image)
+    })
+}

@@ -1,0 +1,119 @@
+// `serve`: the HTTP server, from its configuration to its end.
+
+import { ImageStore } from '@backing-image/core'
+import type { Command } from 'commander'
+import type { Logger } from 'pino'
+import { openBackend } from '../backends.ts'
+import { type Config, readConfig } from '../config.ts'
+import { createLog } from '../log.ts'
+import { Metrics } from '../metrics.ts'
+import { Health } from '../ready.ts'
+import { type RunningServer, startServer } from '../server.ts'
+import { CommandError, type Terminal, UsageError } from './terminal.ts'
+
+export function addServe(program: Command, terminal: Terminal): void {
+  program
+    .command('serve', { isDefault: true })
+    .description('run the HTTP server (the default)')
+    .addHelpText('after', serveHelp)
+    // Whatever is no command comes here, since this is the default.
+    .allowExcessArguments()
+    .action(async (_options: unknown, command: Command) => {
+      const [unknown] = command.args
+      if (unknown !== undefined)
+        throw new UsageError(`There is no command "${unknown}". See --help.`)
+      await serve(terminal)
+    })
+}
+
+const serveHelp = `
+It is configured by the environment. The most used variables:
+  BACKING_IMAGE_STORAGE_PATH  where the images are (/var/lib/longhorn/backing-images)
+  HOST, PORT                  where it listens (0.0.0.0, 8080)
+  API_TOKEN, API_READ_TOKEN   who may write, who may read; each also as NAME_FILE
+  TLS_CERT_FILE, TLS_KEY_FILE serve HTTPS
+  LOG_LEVEL                   debug, info, warn or error
+
+SIGTERM and SIGINT let what runs finish for SHUTDOWN_GRACE_PERIOD; a second one ends it at once.
+
+Example:
+  $ HOST=127.0.0.1 BACKING_IMAGE_STORAGE_PATH=/srv/images backing-image-manager serve`
+
+async function serve(terminal: Terminal): Promise<void> {
+  const stopAsked = firstSignal(terminal)
+  const config = readConfig(terminal.env)
+  const log = createLog(config.logLevel)
+  const backend = await openBackend(config.storage)
+  try {
+    const store = await ImageStore.open(backend, {
+      onProblem: (err) => log.warn({ err }, 'the store has a problem'),
+    })
+    try {
+      const health = new Health({ store, backend })
+      await health.start()
+      const { version } = terminal
+      const deps = { store, config, log, metrics: new Metrics(), health, version }
+      const server = await startServer(deps).catch((error: unknown) => {
+        throw explained(error, config)
+      })
+      report(log, config, server)
+      terminal.announce(server.url)
+      await stopAsked
+      log.info({ graceMs: config.shutdownGraceMs }, 'stopping')
+      await server.close(config.shutdownGraceMs)
+    } finally {
+      await store.close()
+    }
+  } finally {
+    await backend.close()
+  }
+  log.info('stopped')
+}
+
+/** Ctrl-C reaches every process of a terminal, and npm and its like pass it on once more. */
+const sameSignalMs = 300
+
+/** Resolves at the first SIGTERM or SIGINT; the second ends the process. */
+function firstSignal(terminal: Terminal): Promise<void> {
+  return new Promise((resolve) => {
+    let firstAtMs: number | undefined
+    terminal.onSignal(() => {
+      firstAtMs ??= performance.now()
+      if (performance.now() - firstAtMs > sameSignalMs) terminal.abort()
+      resolve()
+    })
+  })
+}
+
+function report(log: Logger, config: Config, server: RunningServer): void {
+  const { storage, longhorn } = config
+  log.info({ address: server.url, backend: storage.type, path: storage.path }, 'serving')
+  if (config.apiToken === undefined && !isLoopback(config.host)) {
+    log.warn('API_TOKEN is not set: everyone who reaches this address may read, write and delete')
+  }
+  if (longhorn) log.info({ apiUrl: longhorn.apiUrl }, 'LONGHORN_API_URL is set; not used yet')
+  else log.info('LONGHORN_API_URL is not set: the integration with Longhorn is off')
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host)
+}
+
+function explained(error: unknown, { host, port }: Config): unknown {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  const options = { cause: error }
+  if (code === 'EADDRINUSE') {
+    const how = 'Stop the program that listens there, or set PORT.'
+    return new CommandError(`Port ${port} of ${host} is in use. ${how}`, options)
+  }
+  if (code === 'EACCES') {
+    return new CommandError(
+      `Port ${port} of ${host} needs more rights. Set PORT over 1023.`,
+      options,
+    )
+  }
+  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') {
+    return new CommandError(`HOST: ${host} is no address of this machine. Set another.`, options)
+  }
+  return error
+}

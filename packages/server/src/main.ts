@@ -1,0 +1,31 @@
+// The program itself, and the only file that does something when it is loaded: it hands the process
+// to the command line and ends with its exit code.
+
+import { readFileSync } from 'node:fs'
+import { runProgram } from './cli/program.ts'
+
+const manifest: { version: string } = JSON.parse(
+  readFileSync(new URL('../package.json', import.meta.url), 'utf8'),
+)
+
+// Who reads our output may stop before its end, as `head` does.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(1)
+  throw error
+})
+
+const exitCode = await runProgram(process.argv.slice(2), {
+  version: manifest.version,
+  env: process.env,
+  stdin: process.stdin,
+  stdout: process.stdout,
+  stderr: process.stderr,
+  announce: (url) => process.send?.({ url }),
+  onSignal: (listener) => {
+    process.on('SIGTERM', listener)
+    process.on('SIGINT', listener)
+  },
+  abort: () => process.exit(1),
+})
+// Nothing may keep a finished command alive, such as a connection that the other side leaves open.
+process.exit(exitCode)

@@ -1,0 +1,269 @@
+// /openapi.json: the whole HTTP API as OpenAPI 3.1, written by hand. A test compares it with the
+// routes and with docs/api.md.
+
+import {
+  type Schema,
+  nameSchema,
+  schemas,
+  stateSchema,
+  uploadOptions,
+  uuidSchema,
+  versionSchema,
+} from './openapi-schemas.ts'
+
+type Responses = Record<string, object>
+
+const ref = (name: string): Schema => ({ $ref: `#/components/schemas/${name}` })
+
+function json(description: string, schema: string, headers: object = {}): object {
+  return { description, headers, content: { 'application/json': { schema: ref(schema) } } }
+}
+
+/** The errors of an operation, all of one shape. */
+function problems(...statuses: number[]): Responses {
+  return Object.fromEntries(
+    statuses.map((status) => [String(status), { $ref: '#/components/responses/Problem' }]),
+  )
+}
+
+function query(name: string, schema: Schema, description: string): object {
+  return { name, in: 'query', schema, description }
+}
+
+function path(name: string, schema: Schema = { type: 'string' }): object {
+  return { name, in: 'path', required: true, schema }
+}
+
+function header(name: string, description: string): object {
+  return { name, in: 'header', schema: { type: 'string' }, description }
+}
+
+const location = { Location: { description: 'The image.', schema: { type: 'string' } } }
+const nameInPath = path('name', nameSchema)
+const limit = query(
+  'limit',
+  { type: 'integer', minimum: 1, maximum: 1000, default: 100 },
+  'Images on a page.',
+)
+const next = query('continue', { type: 'string' }, 'From the page before.')
+const version = query('version', versionSchema, 'Exactly this version.')
+
+const onlyNew = header('If-None-Match', '*: only when the name has no image yet.')
+const digestHeaders = [
+  header('Repr-Digest', 'RFC 9530; sha-512 and sha-256 are verified.'),
+  header('Content-Digest', 'Likewise.'),
+]
+
+/** Of all routes that stand behind a token. */
+const guarded = [401, 403]
+const ingestProblems = [400, ...guarded, 409, 412, 413, 415, 422, 429, 500, 503, 507]
+
+const binary = { 'application/octet-stream': { schema: {} } }
+
+const downloadParameters = [
+  header('Range', 'One range of bytes; several give the whole.'),
+  header('If-Range', 'A strong ETag.'),
+  header('If-Match', 'ETags, one of which must be that of the image.'),
+  header('If-None-Match', 'ETags that the client has.'),
+  header('If-Modified-Since', 'A date; a later image is sent.'),
+]
+
+const downloadResponses: Responses = {
+  200: { description: 'The exact stored bytes.', content: binary },
+  206: { description: 'The range that was asked for.', content: binary },
+  304: { description: 'The client has these bytes already.' },
+  ...problems(403, 404, 412, 416, 500, 503),
+}
+
+function download(summary: string, parameters: object[], responses: Responses, more = {}): object {
+  const both = { parameters: [...parameters, ...downloadParameters], responses, ...more }
+  return {
+    get: { summary, ...both },
+    head: { summary: `${summary} The head only.`, ...both },
+  }
+}
+
+const imageRoutes = {
+  '/v1/backing-images': {
+    get: {
+      summary: 'One image a name, in name order.',
+      parameters: [
+        query('name', nameSchema, 'Only this name.'),
+        query('state', stateSchema, 'Only in this state.'),
+        query('label', { type: 'array', items: { type: 'string' } }, 'key=value; all must be met.'),
+        query('sourceType', { type: 'string' }, 'Only from this kind of source.'),
+        query('dataEngine', { type: 'string', enum: ['v1', 'v2'] }, 'Only for this data engine.'),
+        limit,
+        next,
+      ],
+      responses: { 200: json('A page.', 'ImagePage'), ...problems(400, ...guarded, 500, 503) },
+    },
+    post: {
+      summary: 'Upload as a form, or describe an image of another source type.',
+      parameters: [onlyNew, query('force', { type: 'boolean' }, 'Make a new version anyway.')],
+      requestBody: {
+        required: true,
+        content: {
+          'multipart/form-data': { schema: ref('Form') },
+          'application/json': { schema: { anyOf: [ref('Document'), ref('Manifest')] } },
+          'application/yaml': { schema: { anyOf: [ref('Document'), ref('Manifest')] } },
+        },
+      },
+      responses: {
+        200: json('The same bytes were there already.', 'Image', location),
+        201: json('Stored, checked and published.', 'Image', location),
+        ...problems(...ingestProblems),
+      },
+    },
+  },
+  '/v1/backing-images/{name}': {
+    put: {
+      summary: 'Upload: the body is the image.',
+      parameters: [
+        nameInPath,
+        ...Object.entries(uploadOptions).map(([name, schema]) =>
+          query(name, schema, String(schema['description'] ?? 'Of the image.')),
+        ),
+        onlyNew,
+        ...digestHeaders,
+      ],
+      requestBody: { required: true, content: binary },
+      responses: {
+        200: json('The same bytes were there already.', 'Image', location),
+        201: json('Stored, checked and published.', 'Image', location),
+        ...problems(...ingestProblems),
+      },
+    },
+    get: {
+      summary: 'The newest ready version, else the newest work in flight or failed.',
+      parameters: [
+        nameInPath,
+        version,
+        query('uuid', uuidSchema, 'Exactly this ingest.'),
+        query('state', { const: 'ready' }, '404 unless ready.'),
+        query('wait', { type: 'integer', minimum: 0, maximum: 3600 }, 'Seconds to wait for it.'),
+      ],
+      responses: { 200: json('The image.', 'Image'), ...problems(400, ...guarded, 404, 500, 503) },
+    },
+    delete: {
+      summary: 'Delete all versions, or one; cancels work in flight.',
+      parameters: [nameInPath, version],
+      responses: {
+        204: { description: 'It is gone.' },
+        ...problems(400, ...guarded, 404, 409, 500, 503),
+      },
+    },
+  },
+  '/v1/backing-images/{name}/versions': {
+    get: {
+      summary: 'All versions, newest first, failed and in-flight ones too.',
+      parameters: [nameInPath, limit, next],
+      responses: { 200: json('A page.', 'ImagePage'), ...problems(400, ...guarded, 404, 500, 503) },
+    },
+  },
+  '/v1/backing-images/{name}/rollback': {
+    post: {
+      summary: "Publish a new version that points at an older version's bytes.",
+      parameters: [nameInPath],
+      requestBody: { required: true, content: { 'application/json': { schema: ref('Rollback') } } },
+      responses: {
+        201: json('The new version.', 'Image', location),
+        ...problems(400, ...guarded, 404, 413, 500, 503),
+      },
+    },
+  },
+  '/v1/backing-images/{name}/download': download(
+    'The exact stored bytes of the newest ready version.',
+    [nameInPath, version],
+    { ...downloadResponses, ...problems(400, 401) },
+  ),
+}
+
+const open = { security: [] }
+
+const otherRoutes = {
+  '/health': {
+    get: {
+      summary: 'The process is alive; from memory.',
+      responses: { 200: json('It is.', 'Health') },
+      ...open,
+    },
+  },
+  '/ready': {
+    get: {
+      summary: 'The storage works, by the last look at it; from memory.',
+      responses: { 200: json('It does.', 'Readiness'), 503: json('It does not.', 'Readiness') },
+      security: [{}, { bearer: [] }, { basic: [] }],
+    },
+  },
+  '/metrics': {
+    get: {
+      summary: 'Metrics for Prometheus.',
+      responses: {
+        200: { description: 'Text format.', content: { 'text/plain': {} } },
+        ...problems(...guarded),
+      },
+    },
+  },
+  '/openapi.json': {
+    get: {
+      summary: 'This document.',
+      responses: {
+        200: { description: 'OpenAPI 3.1.', content: { 'application/json': {} } },
+        ...problems(...guarded),
+      },
+    },
+  },
+  '/v1/events': {
+    get: {
+      summary: 'Server-sent events: work in flight first, then every change.',
+      parameters: [query('name', nameSchema, 'Only of this name.')],
+      responses: {
+        200: { description: 'A stream.', content: { 'text/event-stream': {} } },
+        ...problems(400, ...guarded, 500, 503),
+      },
+    },
+  },
+  '/files/{id}/{signature}/{filename}': download(
+    "The permanent URL of one version's bytes, without credentials.",
+    [path('id'), path('signature'), path('filename')],
+    downloadResponses,
+    open,
+  ),
+}
+
+export interface OpenapiDocument {
+  openapi: string
+  info: object
+  security: object[]
+  /** By path, then by method in lower case. */
+  paths: Record<string, object>
+  components: object
+}
+
+/** `version`: of this program. */
+export function openapiDocument(version: string): OpenapiDocument {
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'Backing image manager',
+      version,
+      license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+    },
+    security: [{ bearer: [] }, { basic: [] }],
+    paths: { ...otherRoutes, ...imageRoutes },
+    components: {
+      schemas,
+      responses: {
+        Problem: {
+          description: 'What was wrong, as RFC 9457 has it; its code is one of a closed list.',
+          content: { 'application/problem+json': { schema: ref('Problem') } },
+        },
+      },
+      securitySchemes: {
+        bearer: { type: 'http', scheme: 'bearer' },
+        basic: { type: 'http', scheme: 'basic', description: 'The password is the token.' },
+      },
+    },
+  }
+}

@@ -1,0 +1,48 @@
+// The certificate and key of HTTPS, read again when their files change.
+
+import { readFileSync, unwatchFile, watchFile } from 'node:fs'
+import { createSecureContext } from 'node:tls'
+import type { Server } from 'node:https'
+import { asError } from '@backing-image/core'
+import type { Logger } from 'pino'
+import type { TlsConfig } from './config.ts'
+
+const lookIntervalMs = 5000
+
+export interface KeyPair {
+  cert: Buffer
+  key: Buffer
+}
+
+/** Throws when they can not be read, or do not belong together. */
+export function readKeyPair(tls: TlsConfig): KeyPair {
+  const pair = { cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile) }
+  createSecureContext(pair)
+  return pair
+}
+
+/**
+ * New connections get the new certificate; those that are open keep theirs. While the files do not
+ * fit, because one was written before the other, the old one stays. Returns what ends the watching.
+ */
+export function followKeyPair(
+  server: Server,
+  tls: TlsConfig,
+  log: Logger,
+  intervalMs: number = lookIntervalMs,
+): () => void {
+  const reload = () => {
+    try {
+      server.setSecureContext(readKeyPair(tls))
+      log.info({ certFile: tls.certFile }, 'certificate read again')
+    } catch (error) {
+      log.error({ err: asError(error), ...tls }, 'the new certificate is no good; the old one stays')
+    }
+  }
+  const files = [tls.certFile, tls.keyFile]
+  // Looked at, not listened to: mounted secrets are swapped by links, which tells no watcher.
+  for (const file of files) watchFile(file, { interval: intervalMs, persistent: false }, reload)
+  return () => {
+    for (const file of files) unwatchFile(file, reload)
+  }
+}
