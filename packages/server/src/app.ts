@@ -21,6 +21,9 @@ import { FileSigner } from './signature.ts'
 import { type Front, addUploadRoute, mediaType } from './upload.ts'
 import { baseUrl } from './view.ts'
 
+/** How long a client may take to read what it is told when the server ends. */
+const lastWordsMs = 500
+
 export function createApp(deps: Deps): Hono<Env> {
   const { config, store, health, metrics } = deps
   const access = new Access(config)
@@ -92,7 +95,7 @@ function everyRequest(deps: Deps): MiddlewareHandler<Env> {
     c.res.headers.set('X-Request-Id', c.get('requestId'))
     c.res.headers.set('X-Content-Type-Options', 'nosniff')
     if (isStillSending(incoming)) {
-      await answerAndDiscard(incoming, outgoing, c.res)
+      await answerAndDiscard(incoming, outgoing, c.res, ...(deps.aborting?.aborted ? [lastWordsMs] : []))
       c.res = RESPONSE_ALREADY_SENT
     } else if (deps.stopping?.aborted) {
       c.res.headers.set('Connection', 'close')

@@ -61,22 +61,28 @@ export async function sendImage(
   }
   const status = range ? 206 : 200
   if (c.req.method === 'HEAD') return c.body(null, status, headers)
-  const aborting = new AbortController()
-  const onAbort = () => aborting.abort(front.aborting?.reason)
-  front.aborting?.addEventListener('abort', onAbort)
+  const { outgoing } = c.env
+  const reading = new AbortController()
+  // A read that hangs is left when nobody waits for it any more.
+  outgoing.once('close', () => reading.abort())
+  const cut = () => outgoing.destroy()
+  front.aborting?.addEventListener('abort', cut)
   try {
-    const bytes = await opened.read(range, aborting.signal)
-    const { outgoing } = c.env
+    const bytes = await opened.read(range, reading.signal)
     outgoing.writeHead(status, { ...headers, ...commonHeaders(c) })
-    await send(outgoing, front, bytes).catch((error: unknown) => {
-      const { name, version } = image
-      const requestId = c.get('requestId')
+    await send(outgoing, front, bytes)
+  } catch (error) {
+    if (!outgoing.headersSent) throw error
+    const { name, version } = image
+    const requestId = c.get('requestId')
+    // Who has left is no news.
+    if (!outgoing.destroyed) {
       front.log.warn({ requestId, name, version, err: asError(error) }, 'download cut')
-      // The client has fewer bytes than were promised, and sees that it has.
-      outgoing.destroy()
-    })
+    }
+    // The client has fewer bytes than were promised, and sees that it has.
+    outgoing.destroy()
   } finally {
-    front.aborting?.removeEventListener('abort', onAbort)
+    front.aborting?.removeEventListener('abort', cut)
   }
   return RESPONSE_ALREADY_SENT
 }

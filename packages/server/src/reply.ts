@@ -6,7 +6,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { ImageError } from '@backing-image/core'
 
-const discardTimeMaxMs = 10_000
+const discardTimeMs = 10_000
 const discardBytesMax = 256 * 1024 * 1024
 
 /** True while the client has more to send than has been received. */
@@ -14,11 +14,12 @@ export function isStillSending(incoming: IncomingMessage): boolean {
   return !incoming.complete && !incoming.destroyed
 }
 
-/** Writes the whole answer and resolves when the connection may go. */
+/** Writes the whole answer and resolves when the connection may go, after `timeMaxMs` at the latest. */
 export async function answerAndDiscard(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
   answer: Response,
+  timeMaxMs: number = discardTimeMs,
 ): Promise<void> {
   const body = Buffer.from(await answer.arrayBuffer())
   outgoing.writeHead(answer.status, {
@@ -30,15 +31,19 @@ export async function answerAndDiscard(
   // The head and the body leave at once; only the end of the answer, which closes, has to wait.
   if (body.length > 0) outgoing.write(body)
   else outgoing.flushHeaders()
-  await discard(incoming, troubleOf(incoming))
+  await discard(incoming, timeMaxMs, troubleOf(incoming))
   outgoing.end()
 }
 
 /** Until the stream has ended or gone, no more can come, or the limits are reached. */
-async function discard(stream: IncomingMessage | Socket, trouble?: AbortSignal): Promise<void> {
+async function discard(
+  stream: IncomingMessage | Socket,
+  timeMaxMs: number,
+  trouble?: AbortSignal,
+): Promise<void> {
   let discarded = 0
   await new Promise<void>((resolve) => {
-    const timer = setTimeout(resolve, discardTimeMaxMs)
+    const timer = setTimeout(resolve, timeMaxMs)
     const done = () => {
       clearTimeout(timer)
       resolve()
@@ -112,6 +117,6 @@ export function answerMalformed(error: NodeJS.ErrnoException, socket: Socket): v
   else {
     // Half-closed: the client reads the answer, and we what it still sends.
     socket.end(answer)
-    void discard(socket).then(() => socket.destroy())
+    void discard(socket, discardTimeMs).then(() => socket.destroy())
   }
 }
