@@ -12,12 +12,14 @@ RUN printf '#!/bin/sh\nexec npx -y %s "$@"\n' "$(node -p 'require("./package.jso
     && pnpm fetch
 COPY tsconfig.json tsconfig.base.json ./
 COPY packages packages
+# Then without what runs nowhere in production: tests, what they use, sources, declarations, maps.
 RUN pnpm install --frozen-lockfile --offline \
     && pnpm exec tsc -b \
-    && pnpm --filter @backing-image/server deploy --prod --legacy --offline /app
-# What runs nowhere in production: tests, their helpers, sources, declarations, maps.
-RUN find /app \( -name '*.test.*' -o -name '*.d.ts' -o -name '*.d.cts' -o -name '*.d.mts' \
-      -o -name '*.map' -o -name '*.tsbuildinfo' \) -type f -delete
+    && find packages -type f \( -path '*/src/*' -o -path '*/testing/*' -o -path '*/durability/*' \
+      -o -name '*.test.js' -o -name '*.d.ts' -o -name '*.map' -o -name '.tsbuildinfo' \) -delete \
+    && find packages -type d -empty -delete \
+    && pnpm --filter @backing-image/server deploy --prod --offline \
+      --config.inject-workspace-packages=true /app
 
 # Debian and the one binary of Node.js: npm and yarn have no use here.
 FROM docker.io/library/debian:bookworm-slim

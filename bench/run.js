@@ -3,6 +3,7 @@
 //
 //   BENCH_SCALE   1 is the size of the goals; 0.1 is a quick look that proves nothing
 //   BENCH_ROUNDS  how often each side is measured (3)
+//   BENCH_NODE_FLAGS  for the server's Node.js, such as --cpu-prof
 //   BENCH_DIR     where the files go; it should be on the medium that matters (the temporary folder)
 
 import { mkdtempSync, rmSync, statfsSync } from 'node:fs'

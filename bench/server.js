@@ -16,14 +16,14 @@ export async function startServer(storage, variables = {}) {
   const logPath = `${storage}.log`
   const log = openSync(logPath, 'w')
   const startedAtMs = performance.now()
-  const child = begin(process.execPath, [binary, 'serve'], {
+  const flags = (process.env.BENCH_NODE_FLAGS ?? '').split(' ').filter(Boolean)
+  const child = begin(process.execPath, [...flags, binary, 'serve'], {
     stdio: ['ignore', log, log, 'ipc'],
-    // Nothing of the caller's own server. NODE_OPTIONS: to profile it, as with --cpu-prof.
+    // Nothing of the caller's own server.
     env: {
       HOST: '127.0.0.1',
       PORT: '0',
       BACKING_IMAGE_STORAGE_PATH: storage,
-      NODE_OPTIONS: process.env.NODE_OPTIONS ?? '',
       ...variables,
     },
   })

@@ -23,8 +23,8 @@ export async function debianRoot() {
   if (existsSync(folder)) return folder
   const unfinished = `${folder}.new`
   rmSync(unfinished, { recursive: true, force: true })
-  const args = ['--variant=minbase', '--include=ca-certificates', suite, unfinished]
-  await run('debootstrap', [...args, await mirror()], { timeoutMs: 600_000 })
+  const args = ['--variant=minbase', suite, unfinished, await mirror()]
+  await run('debootstrap', args, { timeoutMs: 600_000 })
   for (const path of dispensable) {
     await run('find', [join(unfinished, path), '-mindepth', '1', '-delete'])
   }
@@ -37,7 +37,9 @@ async function mirror() {
   const targets = await run('apt-get', ['indextargets', '--format', format, 'Created-By: Packages'])
   const [, uri] = new RegExp(`^${suite} (\\S+)$`, 'm').exec(targets) ?? []
   if (uri) return uri
-  throw new Error(`The package sources of this machine have no ${suite}: add it to its apt sources.`)
+  throw new Error(
+    `The package sources of this machine have no ${suite}: add it to its apt sources.`,
+  )
 }
 
 /**

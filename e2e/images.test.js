@@ -43,10 +43,19 @@ const convertFrom = (format, url, target) =>
 const sha512 = (file) => createHash('sha512').update(readFileSync(file)).digest('hex')
 const allocatedBytes = (file) => statSync(file).blocks * 512
 
-test.before(async () => {
-  requireTools('curl', 'cmp', 'debootstrap', 'mkfs.ext4', grubImage)
-  requireTools('qemu-img', 'qemu-system-x86_64', 'qemu/block-curl.so')
+requireTools('curl', 'cmp', 'debootstrap', 'mkfs.ext4', grubImage)
+requireTools('qemu-img', 'qemu-system-x86_64', 'qemu/block-curl.so')
+
+test.before(() => {
   folder = freshFolder()
+})
+
+test.after(async () => {
+  await server?.stop()
+  folder?.remove()
+})
+
+test('the images are made, and the server starts', async () => {
   storage = join(folder.path, 'storage')
   mkdirSync(storage)
   copyFileSync(grubImage, made('base-grub'))
@@ -57,18 +66,12 @@ test.before(async () => {
   server = await startServer(storage)
 })
 
-test.after(async () => {
-  await server?.stop()
-  folder?.remove()
-})
-
 test('curl -F stores an image, with the command of the guide as it is written', async () => {
   assert.is(basename(made('base-grub')), 'grub-rescue-cdrom.iso')
-  const image = await curlJson(
-    ...['-X', 'POST', `${server.url}/v1/backing-images`],
-    ...['-H', 'Content-Type: multipart/form-data'],
-    ...['-F', 'name=base-grub', '-F', 'file=@grub-rescue-cdrom.iso'],
-  )
+  const command =
+    `curl -X POST ${server.url}/v1/backing-images -H "Content-Type: multipart/form-data" ` +
+    '-F "name=base-grub" -F "file=@grub-rescue-cdrom.iso"'
+  const image = JSON.parse(await run('sh', ['-c', command], { cwd: folder.path }))
   assert.is(image.state, 'ready')
   assert.is(image.size, statSync(grubImage).size)
   const file = `file=@${images['base-debian-qcow2'].file}`
@@ -170,7 +173,9 @@ test('a virtual machine boots the downloaded image', async () => {
 test('the command line lists and downloads the images', async () => {
   const env = { BACKING_IMAGE_MANAGER_URL: server.url }
   const program = (...args) =>
-    run('node', ['packages/server/bin/backing-image-manager.cjs', 'backing-image', ...args], { env })
+    run('node', ['packages/server/bin/backing-image-manager.cjs', 'backing-image', ...args], {
+      env,
+    })
   const list = JSON.parse(await program('list', '-o', 'json'))
   assert.equal(Object.keys(list).toSorted(), Object.keys(images).toSorted())
   assert.is(list['base-grub'].status.currentChecksum, sha512(made('base-grub')))

@@ -26,6 +26,8 @@ const packages = {
   runc: 'runc',
   tar: 'tar',
   [grubImage]: 'grub-rescue-pc',
+  '/usr/lib/cni/bridge': 'containernetworking-plugins',
+  iptables: 'iptables',
   'qemu/block-curl.so': 'qemu-block-extra',
 }
 
@@ -55,8 +57,31 @@ export function keptFolder(name) {
 /** A fresh folder on the same disk, and what takes it away again. */
 export function freshFolder() {
   mkdirSync(scratch, { recursive: true })
-  const path = mkdtempSync(join(scratch, 'run-'))
-  return { path, remove: () => rmSync(path, { recursive: true, force: true }) }
+  // Of runs that were cut short.
+  for (const name of readdirSync(scratch)) {
+    const [, pid] = /^run-(\d+)-/.exec(name) ?? []
+    if (!pid || existsSync(`/proc/${pid}`)) continue
+    try {
+      removeFolder(join(scratch, name))
+    } catch {
+      // A disk is still mounted in it: that is for its owner to see to.
+    }
+  }
+  const path = mkdtempSync(join(scratch, `run-${process.pid}-`))
+  return { path, remove: () => removeFolder(path) }
+}
+
+function removeFolder(path) {
+  rmSync(path, { recursive: true, force: true })
+}
+
+/** Starts a program that must not outlive the tests, however they end. */
+export function startProcess(program, args, options = {}) {
+  const child = spawn(program, args, options)
+  const kill = () => child.kill('SIGKILL')
+  process.on('exit', kill)
+  child.on('exit', () => process.off('exit', kill))
+  return child
 }
 
 /**
@@ -117,7 +142,7 @@ export async function freePort() {
 
 /** The server as `npm start` runs it, on a free port, with its images in `folder`. */
 export async function startServer(folder, env = {}) {
-  const server = spawn(
+  const server = startProcess(
     process.execPath,
     [join(root, 'packages/server/bin/backing-image-manager.cjs'), 'serve'],
     {

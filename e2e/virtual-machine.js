@@ -1,11 +1,10 @@
 // A virtual machine that boots a disk, and what is on its screen.
 
-import { spawn } from 'node:child_process'
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { until } from './machine.js'
+import { startProcess, until } from './machine.js'
 
 /** The text screen of a PC: 25 lines of 80 characters, each with a byte for its colour. */
 const textScreen = { val: 0xb8000, size: 80 * 25 * 2 }
@@ -18,11 +17,10 @@ export async function bootUntil(text, image, folder) {
   const socketPath = join(folder, 'qmp.sock')
   // Of a machine that was killed: it would refuse us before the new one listens.
   rmSync(socketPath, { force: true })
-  const machine = spawn('qemu-system-x86_64', [
-    ...['-m', '128', '-nodefaults', '-vga', 'std', '-display', 'none', '-boot', 'd'],
-    ...['-drive', `file=${image},format=raw,media=cdrom,readonly=on`],
-    ...['-qmp', `unix:${socketPath},server=on,wait=off`],
-  ])
+  const computer = ['-m', '128', '-nodefaults', '-vga', 'std', '-display', 'none']
+  const disk = ['-drive', `file=${image},format=raw,media=cdrom,readonly=on`, '-boot', 'd']
+  const control = ['-qmp', `unix:${socketPath},server=on,wait=off`]
+  const machine = startProcess('qemu-system-x86_64', [...computer, ...disk, ...control])
   let complaint = ''
   machine.stderr.on('data', (chunk) => (complaint += chunk))
   let hasEnded = false

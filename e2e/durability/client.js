@@ -46,8 +46,11 @@ async function sendBody(outgoing, body) {
     if (outgoing.destroyed) return undefined
     if (outgoing.write(chunk)) continue
     await new Promise((resolve) => {
-      outgoing.once('drain', resolve)
-      outgoing.once('close', resolve)
+      const go = () => {
+        outgoing.off('drain', go).off('close', go)
+        resolve()
+      }
+      outgoing.on('drain', go).on('close', go)
     })
   }
   return outgoing.end()

@@ -3,13 +3,15 @@
 
 /** An upload or a rollback: it may bring the bytes with that digest under a version. */
 class Arrival {
-  constructor(name, sha512, version, beganAt) {
-    Object.assign(this, { name, sha512, version, beganAt, endedAt: Infinity, isSure: false })
+  /** Of a rollback the digest is that of whatever version `of` was. */
+  constructor({ name, sha512, version, of }, beganAt) {
+    Object.assign(this, { name, sha512, version, of, beganAt, endedAt: Infinity, isSure: false })
   }
 
   /** It was answered: the version is there. */
-  acknowledge(version, now) {
+  acknowledge({ version, sha512 }, now) {
     this.version = version
+    this.sha512 = sha512
     this.isSure = true
     this.endedAt = now
   }
@@ -45,8 +47,15 @@ export class Model {
   #removals = []
 
   /** `version` is that which the client gave, or undefined. */
-  beginArrival(name, sha512, version, now) {
-    const arrival = new Arrival(name, sha512, version, now)
+  beginUpload({ name, sha512, version }, now) {
+    return this.#begin(new Arrival({ name, sha512, version }, now))
+  }
+
+  beginRollback(name, of, now) {
+    return this.#begin(new Arrival({ name, of }, now))
+  }
+
+  #begin(arrival) {
     this.#arrivals.push(arrival)
     return arrival
   }
@@ -80,8 +89,8 @@ export class Model {
       const mayBe = this.#arrivals.some(
         (arrival) =>
           arrival.name === name &&
-          arrival.sha512 === sha512 &&
           (arrival.version ?? version) === version &&
+          this.#mayBring(arrival, sha512) &&
           !this.#isSurelyGone(arrival, version),
       )
       if (!mayBe) faults.push(`${name} ${version} (${sha512.slice(0, 12)}) must not be there.`)
@@ -100,10 +109,20 @@ export class Model {
   settle(versions, now) {
     this.#removals = []
     this.#arrivals = versions.map(({ name, version, sha512 }) => {
-      const arrival = new Arrival(name, sha512, version, now)
-      arrival.acknowledge(version, now)
+      const arrival = new Arrival({ name }, now)
+      arrival.acknowledge({ version, sha512 }, now)
       return arrival
     })
+  }
+
+  #mayBring(arrival, sha512) {
+    if (arrival.sha512 !== undefined) return arrival.sha512 === sha512
+    return this.#arrivals.some(
+      (other) =>
+        other.name === arrival.name &&
+        other.sha512 === sha512 &&
+        (other.version ?? arrival.of) === arrival.of,
+    )
   }
 
   /** A delete that began after the arrival's end was acknowledged. */

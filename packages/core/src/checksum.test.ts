@@ -1,4 +1,5 @@
-// A checksum is taken in every form that clients have, and in no other; a mismatch shows both sides.
+// A checksum is taken in every form that clients have, and in no other; a mismatch shows both
+// sides.
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'

@@ -67,9 +67,12 @@ export class Lookup {
     const published = new Set(records.map((record) => record.uuid))
     const visible = jobs.filter((job) => !job.cancelled && !published.has(job.uuid))
     const inFlight = visible.filter((job) => !job.end).map((job) => imageOfJob(job))
-    const failed = visible.filter((job) => job.end).map((job) => imageOfJob(job))
     inFlight.sort((a, b) => compareText(b.createdAt, a.createdAt))
-    failed.sort((a, b) => compareText(b.updatedAt, a.updatedAt))
+    // By the store's own clock, which tells two of one moment apart.
+    const failed = visible
+      .filter((job) => job.end)
+      .toSorted((a, b) => ((a.endedAtNs ?? 0n) > (b.endedAtNs ?? 0n) ? -1 : 1))
+      .map((job) => imageOfJob(job))
     return [...inFlight, ...merged(records.map(imageOfRecord), failed)]
   }
 

@@ -3,6 +3,7 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Backend } from './backend.ts'
+import { ImageError } from './errors.ts'
 import { bytesKey, configKey, layoutVersion, recordKey } from './layout.ts'
 import { markBytes, publish, removeMarked } from './publish.ts'
 import { type VersionRecord, formatRecord } from './record.ts'
@@ -45,6 +46,17 @@ const publisher = (version: string): Actor => ({
   run: (backend) => publish(backend, record(version)),
 })
 
+/** Once it has withdrawn its record it stops: what comes then is what every remover does. */
+const stoppingPublisher = (version: string): Actor => ({
+  name: `publisher-${version}`,
+  run: (backend) =>
+    publish(backend, record(version), {
+      at: (step) => {
+        if (step === 'mark put') throw new ImageError('aborted', 'stopped')
+      },
+    }),
+})
+
 /** Was asked to remove a version; or none, as a sweeper. */
 const remover = (label: string, version?: string): Actor => ({
   name: `remover-${label}`,
@@ -76,7 +88,8 @@ protocol('two publishers and three removers in every order lose nothing acknowle
   let acknowledged = 0
   let withdrawn = 0
   let finished = 0
-  const actors = [publisher('1'), publisher('2'), remover('a', '1'), remover('b'), remover('c')]
+  const publishers = [stoppingPublisher('1'), stoppingPublisher('2')]
+  const actors = [...publishers, remover('a', '1'), remover('b'), remover('c')]
   const states = await explore(
     stored,
     actors,
@@ -99,6 +112,24 @@ protocol('two publishers and three removers in every order lose nothing acknowle
   )
   assert.ok(states > 1000, `only ${states} states`)
   assert.ok(acknowledged > 0 && withdrawn > 0 && finished > 0)
+})
+
+protocol('when all are done, bytes that no record names are gone', async () => {
+  const actors = [publisher('1'), publisher('2'), remover('a', '1'), remover('b')]
+  let gone = 0
+  await explore(
+    stored,
+    actors,
+    (state) => {
+      assertNothingLost(['1', '2'], state)
+      if (state.outcomes.some((outcome) => outcome === undefined)) return
+      const isNamed = ['1', '2'].some((version) => state.objects.has(recordKey(name, version)))
+      assert.is(state.objects.has(bytes), isNamed, state.outcomes.join())
+      if (!isNamed) gone += 1
+    },
+    unread,
+  )
+  assert.ok(gone > 0)
 })
 
 protocol('a rollback and the removal of its version leave the bytes or no record', async () => {

@@ -2,7 +2,8 @@
 // clock (docs/layout.md, "Publishing and removing"). Both are a few steps over the backend alone.
 //
 // Publisher: (1) create the record; (2) past every cache, read it back, look for any mark on its
-// bytes, stat the bytes; (3) no mark and bytes there: it is published. Else it withdraws.
+// bytes, stat the bytes; (3) no mark and bytes there: it is published. Else it withdraws: it removes
+// its record as a remover does.
 // Remover: (1) put a mark of its own on the bytes; (2) remove the records it was asked to remove;
 // (3) list the records afresh; (4) if one names the bytes, leave them and take the own mark away;
 // else delete the bytes and leave the mark.
@@ -73,14 +74,37 @@ export async function publish(
     return
   }
   await options.at?.('withdrawing')
-  // Only its own: the label may have been removed and taken by somebody else meanwhile.
-  const current = await readRecord(backend, key)
-  if (current?.id === record.id) await backend.delete(key)
+  await withdraw(backend, key, record, options)
   throw new ImageError(
     'aborted',
     `${record.name} ${record.version} was deleted while it was being published; nothing is left ` +
       'of it. Send it again if it is still wanted.',
   )
+}
+
+/**
+ * As a remover, with marks of its own before the record goes: who removed the bytes' other records
+ * may have seen this one, and left the bytes to it.
+ */
+async function withdraw(
+  backend: Backend,
+  key: string,
+  record: VersionRecord,
+  options: ProtocolOptions,
+): Promise<void> {
+  // Only its own: the label may have been removed and taken by somebody else meanwhile.
+  const current = await readRecord(backend, key)
+  if (current?.id !== record.id) return
+  const marks = new Map<string, string>()
+  for (const { name, uuid } of bytesOfRecord(record)) {
+    marks.set(uuid, await markBytes(backend, name, uuid))
+  }
+  await backend.delete(key)
+  for (const [uuid, mark] of marks) await removeMarked(backend, record.name, uuid, mark, options)
+}
+
+function bytesOfRecord(record: VersionRecord): { name: string; uuid: string }[] {
+  return record.keys.map((key) => parseBytesKey(key)).filter((bytes) => bytes !== undefined)
 }
 
 /** Repeats the same exclusive put until the answer is definite: what is unclear may have happened. */
@@ -120,10 +144,8 @@ function assertOwnBytes(record: VersionRecord): void {
 }
 
 async function isMarked(backend: Backend, record: VersionRecord): Promise<boolean> {
-  for (const key of record.keys) {
-    const bytes = parseBytesKey(key)
-    if (!bytes) continue
-    for await (const mark of backend.list(markPrefix(bytes.name, bytes.uuid))) {
+  for (const { name, uuid } of bytesOfRecord(record)) {
+    for await (const mark of backend.list(markPrefix(name, uuid))) {
       void mark
       return true
     }

@@ -2,7 +2,7 @@
 
 import { ImageError } from './errors.ts'
 import { assertName, assertVersion, parseBytesKey, recordKey } from './layout.ts'
-import { markBytes, removeMarked } from './publish.ts'
+import { markBytes, readRecord, removeMarked } from './publish.ts'
 import type { Rooms } from './rooms.ts'
 
 /**
@@ -40,7 +40,10 @@ export async function removeImage(
   const marks = new Map<string, string>()
   for (const uuid of uuids) marks.set(uuid, await markBytes(backend, name, uuid))
   for (const record of oldestFirst) {
-    await backend.delete(recordKey(name, record.version))
+    const key = recordKey(name, record.version)
+    // Another delete may have been faster, and the label be that of a new image, whose bytes have no
+    // mark of ours.
+    if ((await readRecord(backend, key))?.id === record.id) await backend.delete(key)
     catalog.remove(name, record.version)
   }
   await rooms.at?.('records removed')

@@ -9,7 +9,7 @@ import type { IngestRequest } from './ingest.ts'
 import { parseJobKey } from './layout.ts'
 import type { ImageStore } from './store.ts'
 import { hostileImages } from './testing/images.ts'
-import { type Town, disk, failure, inTown, keysOf, request, streamOf } from './testing/rig.ts'
+import { type Town, disk, failure, inTown, request, streamOf } from './testing/rig.ts'
 
 const failing = suite('store: failure')
 
@@ -232,84 +232,6 @@ failing(
     assert.is(error.message, 'The client has left.')
     assert.is(await assertFailed(town, store, 'jammy'), 'The client has left.')
     assert.is(returned, true)
-  }),
-)
-
-async function failOnce(store: ImageStore, name: string, version?: string): Promise<void> {
-  const asked = request(name, { size: 1, ...(version !== undefined && { version }) })
-  await failure(store.ingest(asked, () => streamOf(Buffer.alloc(0))))
-}
-
-failing(
-  'at most 20 failed images of a name are kept: the oldest goes',
-  inTown(async (town) => {
-    const { store } = await town.open()
-    for (let count = 1; count <= 23; count++) await failOnce(store, 'jammy', `v${count}`)
-    await failOnce(store, 'noble')
-    const versions = (await store.versions('jammy')).map((image) => image.version)
-    assert.equal(
-      versions,
-      Array.from({ length: 20 }, (_, index) => `v${23 - index}`),
-    )
-    assert.is((await store.versions('noble')).length, 1)
-    assert.is(town.keys().length, 2 * 21)
-  }),
-)
-
-failing(
-  'at most 1,000 failed images are kept in all',
-  inTown(async (town) => {
-    for (let count = 0; count < 1005; count++) {
-      const [folder, at] = [`.jobs/old-${count}-0badcafe`, new Date().toISOString()]
-      const { description } = request('x')
-      const claim = { layout: 1, name: `old-${count}`, uuid: '0badcafe', epoch: 1, version: '1' }
-      const rest = { owner: 'gone', versionGiven: false, description, createdAt: at }
-      town.plant(`${folder}/1.json`, JSON.stringify({ ...claim, ...rest }))
-      town.plant(
-        `${folder}/end.json`,
-        JSON.stringify({ reason: 'internal', message: '', endedAt: at }),
-      )
-    }
-    const { store } = await town.open()
-    assert.is(town.keys().length, 2 * 1000, 'the sweep')
-    await failOnce(store, 'jammy')
-    assert.is(town.keys().length, 2 * 1000, 'one more')
-    const names = new Set((await store.list()).map((image) => image.name))
-    assert.equal([names.has('old-5'), names.has('old-6'), names.has('jammy')], [false, true, true])
-  }),
-)
-
-failing(
-  'a failed image goes when its name and version are published, others stay',
-  inTown(async (town) => {
-    const { store } = await town.open()
-    await failOnce(store, 'jammy', 'v1')
-    await failOnce(store, 'jammy', 'v1')
-    await failOnce(store, 'jammy', 'v2')
-    await failOnce(store, 'noble', 'v1')
-    const { image } = await store.ingest(request('jammy', { version: 'v1' }), () => streamOf(body))
-    const found = (await store.versions('jammy')).map((each) => [each.version, each.state])
-    assert.equal(found, [
-      ['v1', 'ready'],
-      ['v2', 'failed'],
-    ])
-    assert.is((await store.get('noble')).state, 'failed')
-    assert.is(town.keys().length, keysOf(image).length + 4)
-  }),
-)
-
-failing(
-  'a failed image is kept for 24 hours by the clock of the store, and then no longer',
-  inTown(async (town) => {
-    const { store } = await town.open()
-    await failOnce(store, 'jammy')
-    town.pass(23.99)
-    await store.sweep()
-    assert.is((await store.get('jammy')).state, 'failed')
-    town.pass(0.02)
-    await store.sweep()
-    assert.is((await failure(store.get('jammy'))).code, 'not_found')
-    assert.equal(town.keys(), [])
   }),
 )
 

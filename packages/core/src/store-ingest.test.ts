@@ -6,22 +6,12 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { readAll } from './backend.ts'
-import { type Ingested } from './ingest.ts'
-import { bytesKey, configKey, parseMarkKey, recordKey } from './layout.ts'
+import type { Ingested } from './ingest.ts'
+import { bytesKey, configKey, recordKey } from './layout.ts'
 import { parseRecord } from './record.ts'
 import type { ImageStore } from './store.ts'
-import {
-  type Town,
-  disk,
-  failure,
-  inTown,
-  keysOf,
-  latch,
-  randomFrom,
-  request,
-  streamOf,
-} from './testing/rig.ts'
 import { qcow2Image } from './testing/images.ts'
+import { disk, failure, inTown, keysOf, latch, request, streamOf } from './testing/rig.ts'
 
 const ingest = suite('store: ingest')
 
@@ -250,108 +240,5 @@ ingest(
     await slow
   }),
 )
-
-/** Delays every verb of every server by up to 3 ms, by a seed that is printed when it fails. */
-async function raced(
-  town: Town,
-  seed: number,
-  race: (stores: ImageStore[]) => Promise<void>,
-): Promise<void> {
-  const random = randomFrom(seed)
-  const servers = await Promise.all([town.open(), town.open()])
-  for (const { backend } of servers) {
-    backend.before = async () => {
-      const delayMs = random() * 3
-      if (delayMs > 1) await pause(delayMs)
-    }
-  }
-  try {
-    await race(servers.map(({ store }) => store))
-  } catch (error) {
-    throw new Error(`seed ${seed}: ${String(error)}`, { cause: error })
-  }
-}
-
-/** Whether each mark is for other bytes than these. */
-function marksAreNotOf(town: Town, uuid: string): boolean {
-  return town.keys('.marks/').every((key) => parseMarkKey(key)?.uuid !== uuid)
-}
-
-ingest(
-  'of uploads that race for one version with different bytes exactly one is created',
-  async () => {
-    const firstSeed = Date.now() % 1_000_000
-    await inTown(async (town) => {
-      await raced(town, firstSeed, async (stores) => {
-        for (let round = 0; round < 20; round++) {
-          const name = `race-${round}`
-          const results = await Promise.allSettled(
-            stores.map((store, index) =>
-              store.ingest(request(name, { version: 'v1' }), () => streamOf(disk(index, 1024))),
-            ),
-          )
-          const won = results.filter((each) => each.status === 'fulfilled')
-          const lost = results.filter((each) => each.status === 'rejected')
-          assert.equal([won.length, lost.length], [1, 1], name)
-          assert.is(
-            (await failure(Promise.reject(lost[0]?.reason as Error))).code,
-            'already_exists',
-          )
-          const image = won[0]?.value.image
-          assert.ok(image && won[0]?.value.created)
-          const left = town.unmarked().filter((key) => key.includes(name))
-          assert.equal(left, keysOf(image).toSorted(), 'nothing is left of the other')
-          assert.ok(marksAreNotOf(town, image.uuid))
-        }
-      })
-    })()
-  },
-)
-
-ingest('of uploads that race for a new name exactly one is created', async () => {
-  const seed = Date.now() % 1_000_000
-  await inTown(async (town) => {
-    await raced(town, seed, async (stores) => {
-      for (let round = 0; round < 20; round++) {
-        const name = `new-${round}`
-        const results = await Promise.allSettled(
-          stores.map(async (store, index) => {
-            await pause(index * round)
-            return await store.ingest(request(name, { mustBeNew: true }), () =>
-              streamOf(disk(index, 1024)),
-            )
-          }),
-        )
-        const won = results.filter((each) => each.status === 'fulfilled')
-        assert.is(won.length, 1, name)
-        const left = town.unmarked().filter((key) => key.includes(name))
-        assert.is(left.length, 3)
-      }
-    })
-  })()
-})
-
-ingest('uploads that race without a version all get one of their own', async () => {
-  const seed = Date.now() % 1_000_000
-  await inTown(async (town) => {
-    await raced(town, seed, async (stores) => {
-      const results = await Promise.all(
-        Array.from({ length: 10 }, (_, index) =>
-          stores[index % 2]?.ingest(request('jammy'), () => streamOf(disk(index, 1024))),
-        ),
-      )
-      const images = results.map((each) => each?.image)
-      const versions = images.map((image) => Number(image?.version)).toSorted((a, b) => a - b)
-      assert.is(new Set(versions).size, 10)
-      assert.is(versions[0], 1)
-      assert.is(town.unmarked().length, 30)
-      const listed = await stores[0]?.versions('jammy')
-      assert.equal(
-        new Set(listed?.map((image) => image.uuid)),
-        new Set(images.map((image) => image?.uuid)),
-      )
-    })
-  })()
-})
 
 ingest.run()

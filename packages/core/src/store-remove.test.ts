@@ -6,19 +6,23 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { readAll } from './backend.ts'
 import { Hasher } from './hasher.ts'
-import type { Image } from './image.ts'
-import { bytesKey, parseMarkKey, recordKey } from './layout.ts'
+import { bytesKey, recordKey, parseMarkKey } from './layout.ts'
 import type { Step } from './publish.ts'
 import type { ImageStore } from './store.ts'
 import { MemoryBackend } from './testing/memory.ts'
-import { disk, engine, failure, inTown, keysOf, latch, request, streamOf } from './testing/rig.ts'
+import {
+  disk,
+  engine,
+  failure,
+  inTown,
+  keysOf,
+  latch,
+  put,
+  request,
+  streamOf,
+} from './testing/rig.ts'
 
 const removing = suite('store: remove')
-
-async function put(store: ImageStore, name: string, seed: number, version?: string): Promise<Image> {
-  const asked = request(name, version === undefined ? {} : { version })
-  return (await store.ingest(asked, () => streamOf(disk(seed)))).image
-}
 
 async function bytesOfImage(store: ImageStore, name: string, version: string): Promise<Buffer> {
   return await readAll(await (await store.open(name, { version })).read())
@@ -249,7 +253,12 @@ removing(
 removing(
   'who stops in the middle of deleting leaves what the next delete, or the sweep, finishes',
   inTown(async (town) => {
-    for (const step of ['records removed', 'mark put', 'catalog listed', 'config deleted'] as const) {
+    for (const step of [
+      'records removed',
+      'mark put',
+      'catalog listed',
+      'config deleted',
+    ] as const) {
       const victim = await town.open({
         at: (each) => {
           if (each !== step) return

@@ -201,7 +201,10 @@ sweeping(
     town.pass(24 * 30)
     await store.sweep()
     await store.tend()
-    assert.equal((await store.list()).map((each) => each.name), ['jammy'])
+    assert.equal(
+      (await store.list()).map((each) => each.name),
+      ['jammy'],
+    )
     assert.equal((await store.versions('jammy')).length, 1)
     assert.is((await failure(store.openFile('jammy', '0badcafe'))).code, 'not_found')
     assert.is((await failure(store.remove('noble'))).code, 'not_found')

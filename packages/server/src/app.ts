@@ -95,7 +95,12 @@ function everyRequest(deps: Deps): MiddlewareHandler<Env> {
     c.res.headers.set('X-Request-Id', c.get('requestId'))
     c.res.headers.set('X-Content-Type-Options', 'nosniff')
     if (isStillSending(incoming)) {
-      await answerAndDiscard(incoming, outgoing, c.res, ...(deps.aborting?.aborted ? [lastWordsMs] : []))
+      await answerAndDiscard(
+        incoming,
+        outgoing,
+        c.res,
+        ...(deps.aborting?.aborted ? [lastWordsMs] : []),
+      )
       c.res = RESPONSE_ALREADY_SENT
     } else if (deps.stopping?.aborted) {
       c.res.headers.set('Connection', 'close')
@@ -133,7 +138,9 @@ function assertPath(url: string): void {
   }
   const odd = segments.find((segment) => /^\.\.?$|[/\\\0]/.test(segment))
   if (odd !== undefined) {
-    throw invalid(`The path has the part ${JSON.stringify(odd.slice(0, 80))}; names stand as they are.`)
+    throw invalid(
+      `The path has the part ${JSON.stringify(odd.slice(0, 80))}; names stand as they are.`,
+    )
   }
 }
 
@@ -165,11 +172,14 @@ function noRoute(c: Call, known: readonly RoutePattern[]): ImageError {
 }
 
 function answerError(c: Call, deps: Deps, error: Error): Response {
-  const requestId = c.get('requestId')
-  const problem = problemOf(error, requestId)
+  const id = c.get('requestId')
+  const problem = problemOf(error, id)
   deps.metrics.error(problem.code)
   if (problem.status >= 500) {
-    deps.log.error({ requestId, route: routeOf(c), code: problem.code, err: error }, 'request failed')
+    deps.log.error(
+      { requestId: id, route: routeOf(c), code: problem.code, err: error },
+      'request failed',
+    )
   }
   return problemResponse(problem, error instanceof ErrorWithHeaders ? error.headers : {})
 }

@@ -109,56 +109,62 @@ download('what is not ready is 404 with its state and message', async () => {
   assert.is(bad.status, 422)
   const { status, json } = await askJson(server, 'GET', path)
   assert.is(status, 404)
-  assert.is(json['state'], 'failed')
-  assert.match(String(json['detail']), /sha512 of the received bytes/)
+  assert.is(json.state, 'failed')
+  assert.match(json.detail, /sha512 of the received bytes/)
   const absent = await askJson(server, 'GET', '/v1/backing-images/nope/download')
   assert.is(absent.status, 404)
-  assert.is(absent.json['code'], 'not_found')
+  assert.is(absent.json.code, 'not_found')
 })
 
-download('an image that breaks while it is read is a cut connection, never a short success', async () => {
-  const backend = new MemoryBackend()
-  const own = await serving({}, backend)
-  await put(own, 'ubuntu', image)
-  const get = backend.get.bind(backend)
-  backend.get = async (key, options) => {
-    const bytes = await get(key, options)
-    if (!key.endsWith('/backing')) return bytes
-    return (async function* () {
-      yield image.subarray(0, 100_000)
-      throw new Error('the disk is gone')
-    })()
-  }
-  for (const headers of [{}, { range: 'bytes=0-500000' }]) {
-    const error = await ask(own, 'GET', path, { headers }).catch((thrown: unknown) => thrown)
-    assert.ok(error instanceof Error, 'no answer counts as whole')
-  }
-  await eventually(() => own.lines.some(({ msg }) => msg === 'download cut'))
-  await own.close()
-})
+download(
+  'an image that breaks while it is read is a cut connection, never a short success',
+  async () => {
+    const backend = new MemoryBackend()
+    const own = await serving({}, backend)
+    await put(own, 'ubuntu', image)
+    const get = backend.get.bind(backend)
+    backend.get = async (key, options) => {
+      const bytes = await get(key, options)
+      if (!key.endsWith('/backing')) return bytes
+      return (async function* () {
+        yield image.subarray(0, 100_000)
+        throw new Error('the disk is gone')
+      })()
+    }
+    for (const headers of [{}, { range: 'bytes=0-500000' }]) {
+      const error = await ask(own, 'GET', path, { headers }).catch((thrown: unknown) => thrown)
+      assert.ok(error instanceof Error, 'no answer counts as whole')
+    }
+    await eventually(() => own.lines.some(({ msg }) => msg === 'download cut'))
+    await own.close()
+  },
+)
 
-download('a client that takes nothing for the idle time is cut; one that reads slowly is not', async () => {
-  const large = rawImage(48 * 1024 * 1024)
-  await put(server, 'ubuntu', large)
-  const idle = await wire(server)
-  idle.socket.pause()
-  idle.socket.write(`GET ${path} HTTP/1.1\r\nHost: here\r\n\r\n`)
-  const slow = await wire(server)
-  let taken = 0
-  slow.socket.removeAllListeners('data')
-  slow.socket.on('data', (chunk: Buffer) => {
-    taken += chunk.length
-    slow.socket.pause()
-    setTimeout(() => slow.socket.resume(), 1)
-  })
-  slow.socket.write(`GET ${path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n`)
-  await eventually(() => server.lines.length >= 1)
-  await slow.ended()
-  assert.ok(taken > large.length, `${taken} of ${large.length} bytes were taken`)
-  idle.socket.resume()
-  await idle.ended()
-  assert.ok(idle.received().length < large.length, 'the one that read nothing was cut')
-})
+download(
+  'a client that takes nothing for the idle time is cut; one that reads slowly is not',
+  async () => {
+    const large = rawImage(48 * 1024 * 1024)
+    await put(server, 'ubuntu', large)
+    const idle = await wire(server)
+    idle.socket.pause()
+    idle.socket.write(`GET ${path} HTTP/1.1\r\nHost: here\r\n\r\n`)
+    const slow = await wire(server)
+    let taken = 0
+    slow.socket.removeAllListeners('data')
+    slow.socket.on('data', (chunk: Buffer) => {
+      taken += chunk.length
+      slow.socket.pause()
+      setTimeout(() => slow.socket.resume(), 1)
+    })
+    slow.socket.write(`GET ${path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n`)
+    await eventually(() => server.lines.length >= 1)
+    await slow.ended()
+    assert.ok(taken > large.length, `${taken} of ${large.length} bytes were taken`)
+    idle.socket.resume()
+    await idle.ended()
+    assert.ok(idle.received().length < large.length, 'the one that read nothing was cut')
+  },
+)
 
 download('a client that leaves ends the reading', async () => {
   await put(server, 'ubuntu', rawImage(48 * 1024 * 1024))

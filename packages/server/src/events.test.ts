@@ -36,7 +36,7 @@ events('changes come as they happen, each image whole', async () => {
   await line.until(/event: deleted\ndata: {"name":"ubuntu","version":"1"}\n\n/)
   const all = heard(line.received())
   const ready = all.find(([, data]) => data['state'] === 'ready')?.[1]
-  assert.equal(ready, image as unknown as typeof ready, 'what the answer of the upload said')
+  assert.equal(ready, image, 'what the answer of the upload said')
   assert.equal(new Set(all.map(([kind]) => kind)), new Set(['image', 'deleted']))
   line.socket.destroy()
 })

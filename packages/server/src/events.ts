@@ -44,9 +44,10 @@ export function addEventRoute(app: Hono<Env>, front: Front): void {
       else write(format(event))
     })
     try {
-      const snapshot = (await front.store.inFlight()).map(
-        (image): StoreEvent => ({ kind: 'image', image }),
-      )
+      const snapshot = (await front.store.inFlight()).map((image): StoreEvent => ({
+        kind: 'image',
+        image,
+      }))
       outgoing.writeHead(200, { ...headers, ...commonHeaders(c) })
       outgoing.flushHeaders()
       for (const event of [...snapshot.filter(isWanted), ...early]) write(format(event))

@@ -18,14 +18,17 @@ hostile.after.each(async () => {
 const image = rawImage(4096)
 
 async function nothingStored(): Promise<void> {
-  assert.equal((await server.store.list()).filter(({ state }) => state !== 'failed'), [])
+  assert.equal(
+    (await server.store.list()).filter(({ state }) => state !== 'failed'),
+    [],
+  )
   const keys = await server.keys()
   const bytes = keys.filter((key) => !/^\.(jobs|marks)\//.test(key))
   assert.equal(bytes, [], 'no bytes and no record')
 }
 
 const names = {
-  'dots': '..',
+  dots: '..',
   'a dot': '.',
   'encoded dots': '%2e%2e',
   'half-encoded dots': '.%2E',
@@ -62,8 +65,8 @@ for (const [what, name] of Object.entries(names)) {
     ]
     for (const { status, json } of answers) {
       assert.is(status, 400)
-      assert.is(json['code'], 'invalid_request')
-      assert.match(String(json['detail']), /no image name: 2 to 64|percent-encoding/)
+      assert.is(json.code, 'invalid_request')
+      assert.match(json.detail, /no image name: 2 to 64|percent-encoding/)
     }
     await nothingStored()
   })
@@ -94,8 +97,8 @@ hostile('an image that must not be stored is 422 for its reason', async () => {
         )
       : await askJson(server, 'PUT', '/v1/backing-images/evil', { body: content })
     assert.is(status, 422, name)
-    assert.is(json['code'], reason, name)
-    assert.ok(String(json['detail']).length > 20)
+    assert.is(json.code, reason, name)
+    assert.ok(json.detail.length > 20)
   }
   await nothingStored()
 })
@@ -104,7 +107,7 @@ hostile('a large image that is bad at its head is answered while it is still sen
   const bad = Buffer.concat([Buffer.from([0x1f, 0x8b, 8, 0]), Buffer.alloc(32 * 1024 * 1024)])
   const { status, json } = await askJson(server, 'PUT', '/v1/backing-images/evil', { body: bad })
   assert.is(status, 422)
-  assert.is(json['code'], 'unsupported_format')
+  assert.is(json.code, 'unsupported_format')
   await nothingStored()
 })
 
@@ -119,9 +122,9 @@ hostile('bodies that PUT does not take are refused with the command that is righ
     [{ 'content-range': 'bytes 1000-4095/4096' }, 400],
     [{ 'content-range': 'nonsense' }, 400],
   ] as const) {
-    const answer = await put(headers as Record<string, string>)
+    const answer = await put(headers)
     assert.is(answer.status, status, JSON.stringify(headers))
-    assert.ok(String(answer.json['detail']).includes(command), String(answer.json['detail']))
+    assert.ok(answer.json.detail.includes(command), answer.json.detail)
   }
   for (const encoding of ['gzip', 'br', 'gzip, identity', 'x']) {
     assert.is((await put({ 'content-encoding': encoding })).status, 415, encoding)
@@ -137,7 +140,7 @@ hostile('sizes over the limit are 413, told from the head where it tells', async
   const large = rawImage(1024 * 1024 + 512)
   const head = await askJson(own, 'PUT', '/v1/backing-images/ubuntu', { body: large })
   assert.is(head.status, 413)
-  assert.is(head.json['code'], 'too_large')
+  assert.is(head.json.code, 'too_large')
   assert.equal(await own.store.versions('ubuntu'), [], 'no trace')
   const late = await askJson(
     own,
@@ -149,7 +152,11 @@ hostile('sizes over the limit are 413, told from the head where it tells', async
     ]),
   )
   assert.is(late.status, 413)
-  assert.equal((await own.keys()).filter((key) => !key.startsWith('.marks/')), [], 'no trace')
+  assert.equal(
+    (await own.keys()).filter((key) => !key.startsWith('.marks/')),
+    [],
+    'no trace',
+  )
   const endless = await wire(own)
   endless.socket.write(
     'POST /v1/backing-images HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n' +
@@ -164,7 +171,9 @@ hostile('sizes over the limit are 413, told from the head where it tells', async
 
 hostile('a head of 1 MiB is 431, and garbage 400', async () => {
   const large = await wire(server)
-  large.socket.write(`GET /health HTTP/1.1\r\nHost: here\r\nX-Large: ${'x'.repeat(1024 * 1024)}\r\n\r\n`)
+  large.socket.write(
+    `GET /health HTTP/1.1\r\nHost: here\r\nX-Large: ${'x'.repeat(1024 * 1024)}\r\n\r\n`,
+  )
   assert.match(await large.ended(), /^HTTP\/1.1 431 /)
   for (const head of [
     'nonsense\r\n\r\n',
@@ -188,7 +197,9 @@ hostile('a head of 1 MiB is 431, and garbage 400', async () => {
 
 hostile('more bytes than Content-Length says are 400, and no short image stays', async () => {
   const line = await wire(server)
-  line.socket.write('PUT /v1/backing-images/ubuntu HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n')
+  line.socket.write(
+    'PUT /v1/backing-images/ubuntu HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n',
+  )
   line.socket.write(image)
   assert.match(await line.ended(), /^HTTP\/1.1 400 [^]*More bytes came than Content-Length says/)
   await nothingStored()

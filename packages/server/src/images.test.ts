@@ -1,7 +1,7 @@
 import * as assert from 'uvu/assert'
 import { suite } from 'uvu'
 import { rawImage } from '@backing-image/core/testing'
-import { type Serving, type Viewed, ask, askJson, put, serving } from './testing/serving.ts'
+import { type Reply, type Serving, ask, askJson, put, serving } from './testing/serving.ts'
 
 const images = suite('images')
 
@@ -13,13 +13,8 @@ images.after.each(async () => {
   await server.close()
 })
 
-interface Page {
-  data: Viewed[]
-  continue: string | null
-}
-
-const get = <T = Viewed>(path: string) => askJson<T>(server, 'GET', `/v1/backing-images${path}`)
-const names = (page: Page) => page.data.map(({ name }) => name)
+const get = (path: string) => askJson(server, 'GET', `/v1/backing-images${path}`)
+const names = (page: Reply) => page.data.map(({ name }) => name)
 
 images('health is exactly {"status":"ok"} and asks the storage nothing', async () => {
   server.backend.before = () => {
@@ -39,7 +34,7 @@ images('the list is in name order, filtered and paged', async () => {
   ]) {
     await put(server, `${name}?${query}`, rawImage(4096))
   }
-  const all = await get<Page>('')
+  const all = await get('')
   assert.equal(names(all.json), ['aa', 'bb', 'cc'])
   assert.is(all.json.continue, null)
   for (const [query, expected] of [
@@ -53,14 +48,14 @@ images('the list is in name order, filtered and paged', async () => {
     ['sourceType=download', []],
     ['dataEngine=v2', ['aa']],
   ] as const) {
-    assert.equal(names((await get<Page>(`?${query}`)).json), expected, query)
+    assert.equal(names((await get(`?${query}`)).json), expected, query)
   }
-  const first = (await get<Page>('?limit=2')).json
+  const first = (await get('?limit=2')).json
   assert.equal(names(first), ['aa', 'bb'])
-  const second = (await get<Page>(`?limit=2&continue=${first.continue}`)).json
+  const second = (await get(`?limit=2&continue=${first.continue}`)).json
   assert.equal(names(second), ['cc'])
   assert.is(second.continue, null)
-  const exact = (await get<Page>('?limit=3')).json
+  const exact = (await get('?limit=3')).json
   assert.is(exact.continue, null, 'no page that would be empty')
 })
 
@@ -96,12 +91,15 @@ images('a query that means nothing is 400 and names itself', async () => {
     ['PUT', '/ubuntu?label=a=b&label=a=c', /label a is given twice/],
     ['POST', '/ubuntu/rollback?version=1', /it takes none/],
   ] as const) {
-    const { status, json } = await askJson(server, method, `/v1/backing-images${path}`, {
-      ...(method === 'PUT' || method === 'POST' ? { body: 'x' } : {}),
-    })
+    const { status, json } = await askJson(
+      server,
+      method,
+      `/v1/backing-images${path}`,
+      method === 'PUT' || method === 'POST' ? { body: 'x' } : {},
+    )
     assert.is(status, 400, path)
-    assert.is(json['code'], 'invalid_request')
-    assert.match(String(json['detail']), expected)
+    assert.is(json.code, 'invalid_request')
+    assert.match(json.detail, expected)
   }
   assert.is((await server.store.versions('ubuntu')).length, 1, 'the image is as it was')
 })
@@ -134,11 +132,17 @@ images('wait answers when the time is over, or the image is ready', async () => 
 
 images('versions are paged from the newest on, stable while newer ones come', async () => {
   for (let count = 0; count < 3; count++) await put(server, 'ubuntu', rawImage(4096 + count * 512))
-  const first = (await get<Page>('/ubuntu/versions?limit=2')).json
-  assert.equal(first.data.map(({ version }) => version), ['3', '2'])
+  const first = (await get('/ubuntu/versions?limit=2')).json
+  assert.equal(
+    first.data.map(({ version }) => version),
+    ['3', '2'],
+  )
   await put(server, 'ubuntu', rawImage(65_536))
-  const second = (await get<Page>(`/ubuntu/versions?limit=2&continue=${first.continue}`)).json
-  assert.equal(second.data.map(({ version }) => version), ['1'])
+  const second = (await get(`/ubuntu/versions?limit=2&continue=${first.continue}`)).json
+  assert.equal(
+    second.data.map(({ version }) => version),
+    ['1'],
+  )
   assert.is(second.continue, null)
   assert.is((await get('/nope/versions')).status, 404)
 })
@@ -147,7 +151,7 @@ images('rollback publishes a new version of the older bytes, and says where it i
   const one = await put(server, 'ubuntu', rawImage(4096))
   await put(server, 'ubuntu', rawImage(8192))
   const path = '/v1/backing-images/ubuntu/rollback'
-  const { status, json, headers } = await askJson<Viewed>(server, 'POST', path, {
+  const { status, json, headers } = await askJson(server, 'POST', path, {
     body: '{"version":"1"}',
   })
   assert.is(status, 201)
@@ -157,7 +161,7 @@ images('rollback publishes a new version of the older bytes, and says where it i
   assert.is(headers.location, `${server.url}/v1/backing-images/ubuntu?uuid=${one.uuid}&version=3`)
   assert.is(json.links.self, headers.location)
   const self = new URL(json.links.self)
-  assert.is((await askJson<Viewed>(server, 'GET', self.pathname + self.search)).json.version, '3')
+  assert.is((await askJson(server, 'GET', self.pathname + self.search)).json.version, '3')
   assert.is((await ask(server, 'GET', '/v1/backing-images/ubuntu/download')).body.length, 4096)
   for (const [body, status2] of [
     ['{"version":"9"}', 404],
@@ -188,26 +192,29 @@ images('delete takes one version or all, and 404 what is not there', async () =>
   assert.is((await get('/ubuntu')).status, 404)
 })
 
-images('a known path with another method is 405 with what is allowed, an unknown one 404', async () => {
-  for (const [method, path, allow] of [
-    ['PATCH', '/v1/backing-images', 'GET, HEAD, POST'],
-    ['PATCH', '/v1/backing-images/ubuntu', 'PUT, GET, HEAD, DELETE'],
-    ['PUT', '/v1/backing-images/ubuntu/download', 'GET, HEAD'],
-    ['POST', '/health', 'GET, HEAD'],
-    ['DELETE', '/files/a/b/c', 'GET, HEAD'],
-  ] as const) {
-    const { status, headers, json } = await askJson(server, method, path)
-    assert.is(status, 405, path)
-    assert.is(json['code'], 'method_not_allowed')
-    assert.equal(new Set((headers.allow ?? '').split(', ')), new Set(allow.split(', ')))
-  }
-  for (const path of ['/', '/v1', '/v1/backing-images/ubuntu/nothing', '/v1/backing-images/']) {
-    const { status, json, headers } = await askJson(server, 'GET', path)
-    assert.is(status, 404, path)
-    assert.is(json['code'], 'not_found')
-    assert.is(headers['content-type'], 'application/problem+json')
-  }
-})
+images(
+  'a known path with another method is 405 with what is allowed, an unknown one 404',
+  async () => {
+    for (const [method, path, allow] of [
+      ['PATCH', '/v1/backing-images', 'GET, HEAD, POST'],
+      ['PATCH', '/v1/backing-images/ubuntu', 'PUT, GET, HEAD, DELETE'],
+      ['PUT', '/v1/backing-images/ubuntu/download', 'GET, HEAD'],
+      ['POST', '/health', 'GET, HEAD'],
+      ['DELETE', '/files/a/b/c', 'GET, HEAD'],
+    ] as const) {
+      const { status, headers, json } = await askJson(server, method, path)
+      assert.is(status, 405, path)
+      assert.is(json.code, 'method_not_allowed')
+      assert.equal(new Set((headers.allow ?? '').split(', ')), new Set(allow.split(', ')))
+    }
+    for (const path of ['/', '/v1', '/v1/backing-images/ubuntu/nothing', '/v1/backing-images/']) {
+      const { status, json, headers } = await askJson(server, 'GET', path)
+      assert.is(status, 404, path)
+      assert.is(json.code, 'not_found')
+      assert.is(headers['content-type'], 'application/problem+json')
+    }
+  },
+)
 
 images('a fault of the server is 500 without its inside, and the log has it', async () => {
   server.backend.before = () => {
@@ -216,9 +223,9 @@ images('a fault of the server is 500 without its inside, and the log has it', as
   const { status, json, headers } = await askJson(server, 'GET', '/v1/backing-images/ubuntu')
   server.backend.before = undefined
   assert.is(status, 500)
-  assert.is(json['code'], 'internal')
+  assert.is(json.code, 'internal')
   assert.not.match(JSON.stringify(json), /secret/)
-  assert.ok(String(json['detail']).includes(String(headers['x-request-id'])))
+  assert.ok(json.detail.includes(String(headers['x-request-id'])))
   assert.match(JSON.stringify(server.lines), /secret inside/)
 })
 

@@ -3,6 +3,7 @@
 import { type Image, ImageError, assertName, assertVersion, sourceTypes } from '@backing-image/core'
 import type { Hono } from 'hono'
 import { z } from 'zod'
+import { follow } from './abort.ts'
 import { readText } from './body.ts'
 import type { Call, Env } from './front.ts'
 import { invalid } from './problem.ts'
@@ -45,14 +46,16 @@ export function addImageRoutes(app: Hono<Env>, front: Front): void {
     }
     if (query.wait === undefined) return c.json(view(c, await store.get(name, select)))
     const timeoutMs = readCount('wait', query.wait, 0, waitSecondsMax) * 1000
-    const gone = c.req.raw.signal
-    const signal = front.stopping ? AbortSignal.any([gone, front.stopping]) : gone
-    const image = await store.wait(name, select, timeoutMs, signal).catch((error: unknown) => {
+    const { signal, release } = follow(c.req.raw.signal, front.stopping)
+    try {
+      return c.json(view(c, await store.wait(name, select, timeoutMs, signal)))
+    } catch (error) {
+      if (!signal.aborted) throw error
       // Nobody has to wait for a server that stops: it tells what is so far.
-      if (signal.aborted) return store.get(name, select)
-      throw error
-    })
-    return c.json(view(c, image))
+      return c.json(view(c, await store.get(name, select)))
+    } finally {
+      release()
+    }
   })
 
   app.get('/v1/backing-images/:name/versions', async (c) => {

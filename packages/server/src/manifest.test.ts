@@ -67,29 +67,35 @@ manifest('YAML that is several documents, aliased or broken is refused', () => {
   assert.throws(() => parseDocument('{', 'application/json'), /no JSON/)
 })
 
-manifest('over HTTP: an upload is told the curl line, others what is known; nothing is stored', async () => {
-  const server = await serving()
-  const post = (body: string, type = 'application/json') =>
-    askJson(server, 'POST', '/v1/backing-images', { body, headers: { 'content-type': type } })
-  const upload = await post('{"name":"ubuntu","version":"7","sourceType":"upload"}')
-  assert.is(upload.status, 400)
-  const detail = String(upload.json['detail'])
-  assert.ok(detail.includes(`curl -T FILE '${server.url}/v1/backing-images/ubuntu?version=7'`), detail)
-  const download = await post(longhorn, 'application/yaml')
-  assert.is(download.status, 400)
-  assert.match(String(download.json['detail']), /not available.*download, upload, export-from-volume/)
-  const unknown = await post('{"name":"ubuntu","sourceType":"magic"}')
-  assert.match(String(unknown.json['detail']), /"magic" is not known/)
-  const large = await post(`"${'x'.repeat(1024 * 1024)}"`)
-  assert.is(large.status, 413)
-  assert.is(large.json['code'], 'too_large')
-  for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'multipart/mixed']) {
-    const wrong = await post('x', type)
-    assert.is(wrong.status, 415, type)
-    assert.match(String(wrong.json['detail']), /curl -T FILE/)
-  }
-  assert.equal(await server.keys(), [])
-  await server.close()
-})
+manifest(
+  'over HTTP: an upload is told the curl line, others what is known; nothing is stored',
+  async () => {
+    const server = await serving()
+    const post = (body: string, type = 'application/json') =>
+      askJson(server, 'POST', '/v1/backing-images', { body, headers: { 'content-type': type } })
+    const upload = await post('{"name":"ubuntu","version":"7","sourceType":"upload"}')
+    assert.is(upload.status, 400)
+    const detail = upload.json.detail
+    assert.ok(
+      detail.includes(`curl -T FILE '${server.url}/v1/backing-images/ubuntu?version=7'`),
+      detail,
+    )
+    const download = await post(longhorn, 'application/yaml')
+    assert.is(download.status, 400)
+    assert.match(download.json.detail, /not available.*download, upload, export-from-volume/)
+    const unknown = await post('{"name":"ubuntu","sourceType":"magic"}')
+    assert.match(unknown.json.detail, /"magic" is not known/)
+    const large = await post(`"${'x'.repeat(1024 * 1024)}"`)
+    assert.is(large.status, 413)
+    assert.is(large.json.code, 'too_large')
+    for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'multipart/mixed']) {
+      const wrong = await post('x', type)
+      assert.is(wrong.status, 415, type)
+      assert.match(wrong.json.detail, /curl -T FILE/)
+    }
+    assert.equal(await server.keys(), [])
+    await server.close()
+  },
+)
 
 manifest.run()

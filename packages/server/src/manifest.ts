@@ -2,7 +2,13 @@
 // BackingImage manifest of Longhorn. None of those source types is built yet, so that every
 // document is refused, each for its own reason.
 
-import { ImageError, assertName, assertVersion, parseChecksum, sourceTypes } from '@backing-image/core'
+import {
+  ImageError,
+  assertName,
+  assertVersion,
+  parseChecksum,
+  sourceTypes,
+} from '@backing-image/core'
 import { parseAllDocuments, visit } from 'yaml'
 import { z } from 'zod'
 import { readText } from './body.ts'

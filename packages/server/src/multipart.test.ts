@@ -3,8 +3,15 @@ import { suite } from 'uvu'
 import { type Bytes, readAll } from '@backing-image/core'
 import { rawImage } from '@backing-image/core/testing'
 import { Form } from './multipart.ts'
-import { type Serving, type Viewed } from './testing/serving.ts'
-import { askJson, eventually, form, rejection, serving, wire } from './testing/serving.ts'
+import {
+  type Serving,
+  askJson,
+  eventually,
+  form,
+  rejection,
+  serving,
+  wire,
+} from './testing/serving.ts'
 
 const multipart = suite('multipart')
 
@@ -22,7 +29,7 @@ const name = { name: 'name', value: 'ubuntu' }
 const file = { name: 'file', value: image, filename: 'u.img' }
 
 multipart('a form is stored with all its fields', async () => {
-  const { status, json, headers } = await askJson<Viewed>(
+  const { status, json, headers } = await askJson(
     server,
     'POST',
     path,
@@ -56,9 +63,15 @@ const faults: Record<string, [Parameters<typeof form>[0], RegExp]> = {
     /"version" comes twice/,
   ],
   'two files': [[name, file, file], /two files/],
-  'a field after the file': [[name, file, { name: 'version', value: '2' }], /"version" comes after/],
+  'a field after the file': [
+    [name, file, { name: 'version', value: '2' }],
+    /"version" comes after/,
+  ],
   'a label after the file': [[name, file, { name: 'label', value: 'a=b' }], /"label" comes after/],
-  'an unknown field': [[name, { name: 'checksums', value: 'x' }, file], /unknown field "checksums"/],
+  'an unknown field': [
+    [name, { name: 'checksums', value: 'x' }, file],
+    /unknown field "checksums"/,
+  ],
   'a field without a name': [[name, { value: 'x' }, file], /unknown field ""/],
   'an empty file name': [[name, { ...file, filename: '' }], /empty file name/],
   'a bad name': [[{ name: 'name', value: '../x' }, file], /no image name/],
@@ -70,7 +83,10 @@ const faults: Record<string, [Parameters<typeof form>[0], RegExp]> = {
     /label a is given twice/,
   ],
   'a wrong size': [[name, { name: 'size', value: '12' }, file], /12 bytes/],
-  'a huge field': [[name, { name: 'version', value: 'x'.repeat(70_000) }, file], /over 65536 bytes/],
+  'a huge field': [
+    [name, { name: 'version', value: 'x'.repeat(70_000) }, file],
+    /over 65536 bytes/,
+  ],
   'a thousand fields': [
     [name, ...Array.from({ length: 1000 }, () => ({ name: 'label', value: 'a=b' })), file],
     /over 100 fields/,
@@ -81,11 +97,14 @@ for (const [what, [parts, expected]] of Object.entries(faults)) {
   multipart(`${what}: 400 that says so, and nothing is stored`, async () => {
     const { status, json } = await askJson(server, 'POST', path, form(parts))
     assert.is(status, 400)
-    assert.is(json['code'], 'invalid_request')
-    assert.match(String(json['detail']), expected)
+    assert.is(json.code, 'invalid_request')
+    assert.match(json.detail, expected)
     assert.equal(await server.store.list(), [])
     const keys = await server.keys()
-    assert.ok(keys.every((key) => key.startsWith('.marks/')), keys.join(' '))
+    assert.ok(
+      keys.every((key) => key.startsWith('.marks/')),
+      keys.join(' '),
+    )
   })
 }
 
@@ -99,13 +118,13 @@ multipart('a form that is broken is told from a client that left', async () => {
   ] as const) {
     const { status, json } = await askJson(server, 'POST', path, { body, headers: whole.headers })
     assert.is(status, 400)
-    assert.match(String(json['detail']), expected)
+    assert.match(json.detail, expected)
   }
   for (const type of ['multipart/form-data', 'multipart/form-data; boundary=']) {
     const headers = { 'content-type': type }
     const { status, json } = await askJson(server, 'POST', path, { body: whole.body, headers })
     assert.is(status, 400)
-    assert.match(String(json['detail']), /boundary/)
+    assert.match(json.detail, /boundary/)
   }
   assert.equal(await server.store.list(), [])
 })
@@ -125,20 +144,23 @@ multipart('a client that leaves within the file leaves a failed image only', asy
   assert.ok((await server.keys()).every((key) => !key.startsWith('ubuntu-')))
 })
 
-multipart('the file ends only after the form: what is read before a fault is no image', async () => {
-  const { body, headers } = form([name, file, { name: 'version', value: '2' }])
-  const parsed = new Form(String(headers['content-type']), 2 ** 30)
-  const fields = await parsed.read(slices(body, 1000))
-  assert.equal(fields, { name: 'ubuntu' })
-  let length = 0
-  const error = await rejection(
-    (async () => {
-      for await (const chunk of parsed.file()) length += chunk.length
-    })(),
-  )
-  assert.match(String(error), /"version" comes after the file/)
-  assert.ok(length <= image.length)
-})
+multipart(
+  'the file ends only after the form: what is read before a fault is no image',
+  async () => {
+    const { body, headers } = form([name, file, { name: 'version', value: '2' }])
+    const parsed = new Form(String(headers['content-type']), 2 ** 30)
+    const fields = await parsed.read(slices(body, 1000))
+    assert.equal(fields, { name: 'ubuntu' })
+    let length = 0
+    const error = await rejection(
+      (async () => {
+        for await (const chunk of parsed.file()) length += chunk.length
+      })(),
+    )
+    assert.match(String(error), /"version" comes after the file/)
+    assert.ok(length <= image.length)
+  },
+)
 
 multipart('a reader that waits holds the sender: memory does not grow with the image', async () => {
   const { body, headers } = form([name, { ...file, value: rawImage(32 * 1024 * 1024) }])
@@ -158,24 +180,27 @@ multipart('a reader that waits holds the sender: memory does not grow with the i
   parsed.stop()
 })
 
-multipart('any cut of a form, in pieces of any size, ends: with its bytes or with an error', async () => {
-  const small = rawImage(1000)
-  const { body, headers } = form([name, { ...file, value: small }])
-  const lengths = [...body.keys(), body.length]
-  for (const length of lengths.filter((at) => at % 7 === 0 || at > body.length - 60)) {
-    for (const piece of [1, 13, 4096]) {
-      const parsed = new Form(String(headers['content-type']), 2 ** 30)
-      const work = (async () => {
-        await parsed.read(slices(body.subarray(0, length), piece))
-        return await readAll(parsed.file())
-      })()
-      const got = await Promise.race([work.catch(() => undefined), late()])
-      // The last line break is not part of the form.
-      if (length >= body.length - 2) assert.equal(got, small)
-      else assert.is(got, undefined, `cut after ${length} in pieces of ${piece}`)
+multipart(
+  'any cut of a form, in pieces of any size, ends: with its bytes or with an error',
+  async () => {
+    const small = rawImage(1000)
+    const { body, headers } = form([name, { ...file, value: small }])
+    const lengths = [...body.keys(), body.length]
+    for (const length of lengths.filter((at) => at % 7 === 0 || at > body.length - 60)) {
+      for (const piece of [1, 13, 4096]) {
+        const parsed = new Form(String(headers['content-type']), 2 ** 30)
+        const work = (async () => {
+          await parsed.read(slices(body.subarray(0, length), piece))
+          return await readAll(parsed.file())
+        })()
+        const got = await Promise.race([work.catch(() => undefined), late()])
+        // The last line break is not part of the form.
+        if (length >= body.length - 2) assert.equal(got, small)
+        else assert.is(got, undefined, `cut after ${length} in pieces of ${piece}`)
+      }
     }
-  }
-})
+  },
+)
 
 async function late(): Promise<never> {
   await new Promise((resolve) => setTimeout(resolve, 2000).unref())

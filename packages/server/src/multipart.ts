@@ -65,7 +65,9 @@ export class Form {
     this.#bytesMax = bytesMax
     // RFC 2046 §5.1.1: of 1 to 70 characters.
     if (!/;\s*boundary=("[^"]{1,70}"|[^\s;"]{1,70})\s*(;|$)/i.test(contentType)) {
-      throw invalid('The Content-Type has no boundary: multipart/form-data; boundary=… is expected.')
+      throw invalid(
+        'The Content-Type has no boundary: multipart/form-data; boundary=… is expected.',
+      )
     }
     const parser = new Busboy({
       headers: { 'content-type': contentType },
@@ -82,7 +84,9 @@ export class Form {
       this.#attempt(() => this.#beginFile(stream, filename))
     })
     parser.on('fieldsLimit', () => this.#fail(invalid(`The form has over ${fieldsMax} fields.`)))
-    parser.on('error', (error) => this.#fail(invalid(`The form is broken: ${asError(error).message}.`)))
+    parser.on('error', (error) =>
+      this.#fail(invalid(`The form is broken: ${asError(error).message}.`)),
+    )
     parser.on('finish', () => {
       this.#isParsed = true
       this.#attempt(() => this.#finish())

@@ -26,7 +26,9 @@ async function routes(): Promise<string[]> {
   })
   await store.close()
   const found = app.routes.filter(({ method }) => method !== 'ALL')
-  return found.map(({ method, path }) => `${method} ${path.replaceAll(/:([a-z]+)/g, '{$1}')}`).toSorted()
+  return found
+    .map(({ method, path }) => `${method} ${path.replaceAll(/:([a-z]+)/g, '{$1}')}`)
+    .toSorted()
 }
 
 openapi('the document has exactly the routes that there are', async () => {
@@ -56,21 +58,26 @@ openapi('docs/api.md lists every code of an error with its status', async () => 
   assert.equal(rows.toSorted(), reasons.map((code) => `${code} ${statusOf(code)}`).toSorted())
 })
 
-openapi('every reference in the document leads somewhere, and every parameter of a path is told', () => {
-  const document = openapiDocument('0')
-  const text = JSON.stringify(document)
-  for (const [, path = ''] of text.matchAll(/"\$ref":"#\/([^"]+)"/g)) {
-    let value: unknown = document
-    for (const part of path.split('/')) value = (value as Record<string, unknown>)[part]
-    assert.ok(value, path)
-  }
-  for (const [path, methods] of Object.entries(document.paths)) {
-    const names = [...path.matchAll(/{([a-z]+)}/g)].map(([, name]) => name)
-    for (const operation of Object.values(methods) as { parameters?: { name: string; in: string }[] }[]) {
-      const told = (operation.parameters ?? []).filter((each) => each.in === 'path')
-      assert.equal(told.map(({ name }) => name).toSorted(), names.toSorted(), path)
+openapi(
+  'every reference in the document leads somewhere, and every parameter of a path is told',
+  () => {
+    const document = openapiDocument('0')
+    const text = JSON.stringify(document)
+    for (const [, path = ''] of text.matchAll(/"\$ref":"#\/([^"]+)"/g)) {
+      let value: unknown = document
+      for (const part of path.split('/')) value = (value as Record<string, unknown>)[part]
+      assert.ok(value, path)
     }
-  }
-})
+    for (const [path, methods] of Object.entries(document.paths)) {
+      const names = [...path.matchAll(/{([a-z]+)}/g)].map(([, name = '']) => name)
+      for (const operation of Object.values(methods) as {
+        parameters?: { name: string; in: string }[]
+      }[]) {
+        const told = (operation.parameters ?? []).filter((each) => each.in === 'path')
+        assert.equal(told.map(({ name }) => name).toSorted(), names.toSorted(), path)
+      }
+    }
+  },
+)
 
 openapi.run()

@@ -122,7 +122,7 @@ const imageRoutes = {
       parameters: [
         nameInPath,
         ...Object.entries(uploadOptions).map(([name, schema]) =>
-          query(name, schema, String(schema['description'] ?? 'Of the image.')),
+          query(name, schema, 'Of the image.'),
         ),
         onlyNew,
         ...digestHeaders,
@@ -241,13 +241,12 @@ export interface OpenapiDocument {
   components: object
 }
 
-/** `version`: of this program. */
-export function openapiDocument(version: string): OpenapiDocument {
+export function openapiDocument(programVersion: string): OpenapiDocument {
   return {
     openapi: '3.1.0',
     info: {
       title: 'Backing image manager',
-      version,
+      version: programVersion,
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     security: [{ bearer: [] }, { basic: [] }],

@@ -27,26 +27,32 @@ server('HTTP/1.0 without Host, and an absolute target, are served', async () => 
   await own.close()
 })
 
-server('a connection is kept for the next request, also after a refusal without a body', async () => {
-  const own = await serving()
-  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
-  const ports = new Set<number | undefined>()
-  for (const path of ['/health', '/nope', '/v1/backing-images', '/health']) {
-    await new Promise<void>((resolve, reject) => {
-      const request = httpRequest({ port: own.port, host: '127.0.0.1', path, agent }, (response) => {
-        ports.add(response.socket.localPort)
-        response.resume()
-        response.on('end', resolve)
+server(
+  'a connection is kept for the next request, also after a refusal without a body',
+  async () => {
+    const own = await serving()
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    const ports = new Set<number | undefined>()
+    for (const path of ['/health', '/nope', '/v1/backing-images', '/health']) {
+      await new Promise<void>((resolve, reject) => {
+        const request = httpRequest(
+          { port: own.port, host: '127.0.0.1', path, agent },
+          (response) => {
+            ports.add(response.socket.localPort)
+            response.resume()
+            response.on('end', resolve)
+          },
+        )
+        request.on('error', reject)
+        request.end()
       })
-      request.on('error', reject)
-      request.end()
-    })
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  }
-  assert.is(ports.size, 1)
-  agent.destroy()
-  await own.close()
-})
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+    assert.is(ports.size, 1)
+    agent.destroy()
+    await own.close()
+  },
+)
 
 server('closing: nothing new is taken, what runs is finished, the idle are let go', async () => {
   const own = await serving()

@@ -1,5 +1,6 @@
 // The listening server: time-outs, expectations, and an end that loses no transfer it can finish.
 
+import { setMaxListeners } from 'node:events'
 import { type IncomingMessage, type ServerResponse, createServer } from 'node:http'
 import { createServer as createSecureServer } from 'node:https'
 import { type AddressInfo, type Socket, isIPv6 } from 'node:net'
@@ -41,6 +42,8 @@ export async function startServer(
   const { config, log } = deps
   const stopping = new AbortController()
   const aborting = new AbortController()
+  // Each transfer listens while it runs.
+  setMaxListeners(0, stopping.signal, aborting.signal)
   const app = createApp({ ...deps, stopping: stopping.signal, aborting: aborting.signal })
   const answer = getRequestListener(app.fetch, {
     // HTTP/1.0 needs no Host.

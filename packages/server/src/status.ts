@@ -4,7 +4,21 @@ import { STATUS_CODES } from 'node:http'
 import type { Reason } from '@backing-image/core'
 
 export type ErrorStatus =
-  400 | 401 | 403 | 404 | 405 | 409 | 412 | 413 | 415 | 416 | 422 | 429 | 500 | 503 | 507
+  | 400
+  | 401
+  | 403
+  | 404
+  | 405
+  | 409
+  | 412
+  | 413
+  | 415
+  | 416
+  | 422
+  | 429
+  | 500
+  | 503
+  | 507
 
 const statuses: Record<Reason, ErrorStatus> = {
   invalid_request: 400,
@@ -26,8 +40,6 @@ const statuses: Record<Reason, ErrorStatus> = {
   storage_unavailable: 503,
   no_space: 507,
 }
-
-
 
 export function statusOf(reason: Reason): ErrorStatus {
   return statuses[reason]

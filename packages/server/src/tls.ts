@@ -36,7 +36,10 @@ export function followKeyPair(
       server.setSecureContext(readKeyPair(tls))
       log.info({ certFile: tls.certFile }, 'certificate read again')
     } catch (error) {
-      log.error({ err: asError(error), ...tls }, 'the new certificate is no good; the old one stays')
+      log.error(
+        { err: asError(error), ...tls },
+        'the new certificate is no good; the old one stays',
+      )
     }
   }
   const files = [tls.certFile, tls.keyFile]

@@ -34,9 +34,7 @@ export function readOptions(given: GivenOptions, digests: readonly string[] = []
   if (version !== undefined) assertVersion(version)
   return {
     ...(version === undefined ? {} : { version }),
-    ...(size === undefined
-      ? {}
-      : { size: readCount('size', size, 0, Number.MAX_SAFE_INTEGER) }),
+    ...(size === undefined ? {} : { size: readCount('size', size, 0, Number.MAX_SAFE_INTEGER) }),
     description: {
       sourceType: 'upload',
       parameters: {},

@@ -37,26 +37,29 @@ async function onlyFailed(name = 'ubuntu'): Promise<Viewed> {
   return (await server.store.versions(name))[0] as Viewed
 }
 
-upload('a PUT is the image: stored, checked, answered with where it is, logged in one line', async () => {
-  const { status, headers, json } = await askJson<Viewed>(server, 'PUT', path, {
-    body: image,
-    headers: { 'x-request-id': 'client-7' },
-  })
-  assert.is(status, 201)
-  assert.is(json.state, 'ready')
-  assert.is(json.version, '1')
-  assert.is(json.currentChecksum, hex('sha512'))
-  assert.is(headers.location, json.links.self)
-  assert.is(headers.location, `${server.url}${path}?uuid=${json.uuid}`)
-  assert.is(headers['x-request-id'], 'client-7')
-  assert.equal((await ask(server, 'GET', `${path}/download`)).body, image)
-  assert.is(server.lines.length, 1)
-  const { requestId, name, sha512, msg } = server.lines[0] ?? {}
-  assert.equal(
-    { requestId, name, sha512, msg },
-    { requestId: 'client-7', name: 'ubuntu', sha512: hex('sha512'), msg: 'image stored' },
-  )
-})
+upload(
+  'a PUT is the image: stored, checked, answered with where it is, logged in one line',
+  async () => {
+    const { status, headers, json } = await askJson(server, 'PUT', path, {
+      body: image,
+      headers: { 'x-request-id': 'client-7' },
+    })
+    assert.is(status, 201)
+    assert.is(json.state, 'ready')
+    assert.is(json.version, '1')
+    assert.is(json.currentChecksum, hex('sha512'))
+    assert.is(headers.location, json.links.self)
+    assert.is(headers.location, `${server.url}${path}?uuid=${json.uuid}`)
+    assert.is(headers['x-request-id'], 'client-7')
+    assert.equal((await ask(server, 'GET', `${path}/download`)).body, image)
+    assert.is(server.lines.length, 1)
+    const { requestId, name, sha512, msg } = server.lines[0] ?? {}
+    assert.equal(
+      { requestId, name, sha512, msg },
+      { requestId: 'client-7', name: 'ubuntu', sha512: hex('sha512'), msg: 'image stored' },
+    )
+  },
+)
 
 upload('every option of the query is kept', async () => {
   const query = new URLSearchParams([
@@ -96,9 +99,9 @@ upload('the digests of the headers and of the query are verified', async () => {
       headers: { [name]: wrong },
     })
     assert.is(status, 422)
-    assert.is(json['code'], 'checksum_mismatch')
-    assert.is(json['expected'], `sha512:${'0'.repeat(128)}`)
-    assert.is(json['actual'], `sha512:${hex('sha512')}`)
+    assert.is(json.code, 'checksum_mismatch')
+    assert.is(json.expected, `sha512:${'0'.repeat(128)}`)
+    assert.is(json.actual, `sha512:${hex('sha512')}`)
   }
   assert.is((await server.store.get('debian')).state, 'failed')
   assert.equal(await server.keys('.catalog/debian/'), [])
@@ -106,13 +109,13 @@ upload('the digests of the headers and of the query are verified', async () => {
 
 upload('a retry with the same bytes is 200 with the same image, with other bytes 409', async () => {
   const first = await put(server, 'ubuntu?version=24.04', image)
-  const again = await askJson<Viewed>(server, 'PUT', `${path}?version=24.04`, { body: image })
+  const again = await askJson(server, 'PUT', `${path}?version=24.04`, { body: image })
   assert.is(again.status, 200)
   assert.is(again.json.uuid, first.uuid)
   const other = rawImage(4096)
   const { status, json } = await askJson(server, 'PUT', `${path}?version=24.04`, { body: other })
   assert.is(status, 409)
-  assert.is(json['code'], 'already_exists')
+  assert.is(json.code, 'already_exists')
   assert.is((await server.store.versions('ubuntu')).length, 1)
 })
 
@@ -121,7 +124,7 @@ upload('If-None-Match: * takes a new name only', async () => {
   assert.is((await put(server, 'ubuntu', image, headers)).version, '1')
   const { status, json } = await askJson(server, 'PUT', path, { body: image, headers })
   assert.is(status, 412)
-  assert.is(json['code'], 'precondition_failed')
+  assert.is(json.code, 'precondition_failed')
   assert.is((await server.store.versions('ubuntu')).length, 1)
 })
 
@@ -135,7 +138,7 @@ upload('100 Continue comes only when the body is wanted', async () => {
   const digest = `Repr-Digest: sha-256=:${Buffer.alloc(32).toString('base64')}:\r\n`
   for (const [target, more, status] of [
     [`${path}?version=1`, digest, 409],
-    [`${path}`, 'If-None-Match: *\r\n', 412],
+    [path, 'If-None-Match: *\r\n', 412],
     ['/v1/backing-images/UPPER', '', 400],
     [`${path}?versoin=1`, '', 400],
     [path, 'Content-Type: multipart/form-data; boundary=x\r\n', 415],
@@ -173,19 +176,26 @@ for (const [kind, head] of [
   ['chunked', 'Transfer-Encoding: chunked\r\n'],
 ] as const) {
   const half = image.subarray(0, image.length / 2)
-  const piece = kind === 'chunked' ? `${half.length.toString(16)}\r\n${half.toString('latin1')}\r\n` : half
+  const piece =
+    kind === 'chunked' ? `${half.length.toString(16)}\r\n${half.toString('latin1')}\r\n` : half
   for (const way of ['destroy', 'end'] as const) {
-    upload(`a client that leaves by ${way} in a ${kind} body leaves a failed image only`, async () => {
-      const line = await beginPut(head)
-      line.socket.write(piece, 'latin1')
-      await eventually(async () => (await server.store.inFlight()).length === 1)
-      await new Promise((resolve) => setTimeout(resolve, 20))
-      line.socket[way]()
-      const failed = await onlyFailed()
-      const of = kind === 'chunked' ? '' : ` of ${image.length}`
-      assert.match(failed.message, new RegExp(`ended the upload early: ${half.length}${of} bytes`))
-      line.socket.destroy()
-    })
+    upload(
+      `a client that leaves by ${way} in a ${kind} body leaves a failed image only`,
+      async () => {
+        const line = await beginPut(head)
+        line.socket.write(piece, 'latin1')
+        await eventually(async () => (await server.store.inFlight()).length === 1)
+        await new Promise((resolve) => setTimeout(resolve, 20))
+        line.socket[way]()
+        const failed = await onlyFailed()
+        const of = kind === 'chunked' ? '' : ` of ${image.length}`
+        assert.match(
+          failed.message,
+          new RegExp(`ended the upload early: ${half.length}${of} bytes`),
+        )
+        line.socket.destroy()
+      },
+    )
   }
 }
 
@@ -209,7 +219,7 @@ upload('a slow client that sends a byte now and then is not cut', async () => {
   line.socket.destroy()
 })
 
-upload('the time that our own storage takes is not the client\'s', async () => {
+upload("the time that our own storage takes is not the client's", async () => {
   const slow = new MemoryBackend()
   const own = await serving({ idleTimeoutMs: 100 }, slow)
   slow.before = async (verb, key) => {
@@ -235,7 +245,10 @@ upload('uploads over the limit wait unread, and go on in turn', async () => {
     first.socket.write(image.subarray(sent * 64, sent * 64 + 64))
   }
   assert.is(second.received(), '')
-  assert.equal((await own.store.inFlight()).map(({ name }) => name), ['first'])
+  assert.equal(
+    (await own.store.inFlight()).map(({ name }) => name),
+    ['first'],
+  )
   first.socket.write(image.subarray(512))
   await first.until(/HTTP\/1.1 201/)
   await second.until(/100 Continue/)
@@ -249,10 +262,14 @@ upload('uploads over the limit wait unread, and go on in turn', async () => {
 upload('one who leaves while waiting for a turn leaves no trace', async () => {
   const own = await serving({ concurrentIngestsMax: 1 })
   const first = await wire(own)
-  first.socket.write(`PUT /v1/backing-images/first HTTP/1.1\r\nHost: here\r\nContent-Length: 512\r\n\r\n`)
+  first.socket.write(
+    `PUT /v1/backing-images/first HTTP/1.1\r\nHost: here\r\nContent-Length: 512\r\n\r\n`,
+  )
   await eventually(async () => (await own.store.inFlight()).length === 1)
   const second = await wire(own)
-  second.socket.write(`PUT /v1/backing-images/second HTTP/1.1\r\nHost: here\r\nContent-Length: 9\r\n\r\n`)
+  second.socket.write(
+    `PUT /v1/backing-images/second HTTP/1.1\r\nHost: here\r\nContent-Length: 9\r\n\r\n`,
+  )
   await new Promise((resolve) => setTimeout(resolve, 50))
   second.socket.destroy()
   await new Promise((resolve) => setTimeout(resolve, 50))

@@ -2,6 +2,7 @@
 
 import { assertName, type Bytes, ImageError, type IngestRequest } from '@backing-image/core'
 import type { Hono } from 'hono'
+import { follow } from './abort.ts'
 import { bodyOf, contentLength } from './body.ts'
 import { readDigests } from './digest-header.ts'
 import type { Call, Deps, Env } from './front.ts'
@@ -147,22 +148,22 @@ export async function inTurn(
     if (!incoming.complete) timer = setTimeout(() => stuck.abort(left), noticeTimeMs)
   }
   outgoing.once('close', onClose)
+  const queueing = follow(waiting.signal, front.stopping)
+  const working = follow(stuck.signal, front.aborting, troubleOf(incoming))
   try {
-    const { stopping, aborting } = front
-    const leave = await front.gate.enter(turnTimeoutMs, any(waiting.signal, stopping))
+    const leave = await front.gate.enter(turnTimeoutMs, queueing.signal)
+    queueing.release()
     try {
-      return await work(any(any(stuck.signal, aborting), troubleOf(incoming)))
+      return await work(working.signal)
     } finally {
       leave()
     }
   } finally {
+    queueing.release()
+    working.release()
     clearTimeout(timer)
     outgoing.off('close', onClose)
   }
-}
-
-function any(signal: AbortSignal, other: AbortSignal | undefined): AbortSignal {
-  return other === undefined ? signal : AbortSignal.any([signal, other])
 }
 
 export interface Upload {

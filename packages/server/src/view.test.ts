@@ -1,7 +1,7 @@
 import * as assert from 'uvu/assert'
 import { suite } from 'uvu'
 import { rawImage } from '@backing-image/core/testing'
-import { type Viewed, askJson, put, serving } from './testing/serving.ts'
+import { askJson, put, serving } from './testing/serving.ts'
 
 const view = suite('view')
 
@@ -11,9 +11,12 @@ async function linksBy(
 ): Promise<string> {
   const server = await serving(overrides)
   await put(server, 'ubuntu', rawImage())
-  const { json } = await askJson<Viewed>(server, 'GET', '/v1/backing-images/ubuntu', { headers })
+  const { json } = await askJson(server, 'GET', '/v1/backing-images/ubuntu', { headers })
   await server.close()
-  assert.is(json.links.self, json.links.self.replace(/\/v1.*/, `/v1/backing-images/ubuntu?uuid=${json.uuid}`))
+  assert.is(
+    json.links.self,
+    json.links.self.replace(/\/v1.*/, `/v1/backing-images/ubuntu?uuid=${json.uuid}`),
+  )
   return json.links.download.replace('/v1/backing-images/ubuntu/download?version=1', '')
 }
 

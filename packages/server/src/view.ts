@@ -1,5 +1,6 @@
 // An image as it leaves: with the links that only the front knows, since it alone knows its address.
 
+import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { Image } from '@backing-image/core'
 import { ingestId } from '@backing-image/core'
@@ -43,14 +44,18 @@ export function fileName(image: Pick<Image, 'name' | 'version' | 'format'>): str
 export function baseUrl(c: Call, config: Pick<Config, 'publicUrl' | 'trustProxy'>): string {
   if (config.publicUrl !== undefined) return config.publicUrl.replace(/\/+$/, '')
   const { protocol, host } = new URL(c.req.url)
-  const isEncrypted = (c.env.incoming.socket as Partial<TLSSocket>).encrypted === true
-  const scheme = isEncrypted ? 'https' : protocol.slice(0, -1)
+  // An absolute target names a scheme of its own; the connection knows better.
+  const scheme = isEncrypted(c.env.incoming.socket) ? 'https' : protocol.slice(0, -1)
   if (!config.trustProxy) return `${scheme}://${host}`
   const [forwardedScheme] = listOf(c.req.header('x-forwarded-proto'))
   const [forwardedHost] = listOf(c.req.header('x-forwarded-host'))
   const goodScheme = /^https?$/.test(forwardedScheme ?? '') ? forwardedScheme : scheme
   const goodHost = /^[A-Za-z0-9._:[\]-]+$/.test(forwardedHost ?? '') ? forwardedHost : host
   return `${goodScheme}://${goodHost}`
+}
+
+export function isEncrypted(socket: Socket | null): boolean {
+  return (socket as Partial<TLSSocket> | null)?.encrypted === true
 }
 
 /** The first of several is what the first proxy saw. */

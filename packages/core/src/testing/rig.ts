@@ -1,11 +1,13 @@
 // What the engine's own tests are written in: stores over one medium, images that differ, and what
 // is left on the medium afterwards.
 
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Backend, Bytes } from '../backend.ts'
 import { Catalog } from '../catalog.ts'
 import { ImageError } from '../errors.ts'
 import { StoreEvents } from '../event.ts'
 import { Hasher } from '../hasher.ts'
+import type { Image } from '../image.ts'
 import { type IngestRequest, Intake } from '../ingest.ts'
 import { Jobs } from '../job.ts'
 import { bytesKey, configKey, recordKey } from '../layout.ts'
@@ -44,8 +46,10 @@ export class Town {
   readonly #instances: Instance[] = []
 
   /** A server of its own process, with nothing of what others know. */
-  async open(options: StoreOptions = {}): Promise<Instance> {
-    const backend = new MemoryBackend({ shared: this.medium })
+  async open(
+    options: StoreOptions = {},
+    backend: MemoryBackend = new MemoryBackend({ shared: this.medium }),
+  ): Promise<Instance> {
     const problems: Error[] = []
     const onProblem = (error: Error): void => void problems.push(error)
     const store = await ImageStore.open(backend, { onProblem, ...options })
@@ -56,6 +60,7 @@ export class Town {
 
   async close(): Promise<void> {
     await Promise.all(this.#instances.map(({ store }) => store.close()))
+    skip(-skippedMs)
   }
 
   /** All keys under a prefix, in order. */
@@ -79,7 +84,7 @@ export class Town {
 
   /** Moves the store's own clock on. */
   pass(hours: number): void {
-    this.medium.now += BigInt(hours * 3600) * 1_000_000_000n
+    this.medium.now += BigInt(Math.round(hours * 3600)) * 1_000_000_000n
   }
 }
 
@@ -91,7 +96,6 @@ export function inTown(claim: (town: Town) => Promise<void>): () => Promise<void
       await claim(town)
     } finally {
       await town.close()
-      skip(-skippedMs)
     }
   }
 }
@@ -143,6 +147,58 @@ export async function failure(work: Promise<unknown>): Promise<ImageError> {
 export function keysOf(image: { name: string; version: string; uuid: string }): string[] {
   const { name, version, uuid } = image
   return [recordKey(name, version), bytesKey(name, uuid), configKey(name, uuid)]
+}
+
+/** Takes a disk in. */
+export async function put(
+  store: Pick<ImageStore, 'ingest'>,
+  name: string,
+  seed: number,
+  version?: string,
+): Promise<Image> {
+  const asked = request(name, version === undefined ? {} : { version })
+  return (await store.ingest(asked, () => streamOf(disk(seed)))).image
+}
+
+/** An upload that leaves a failed image. */
+export async function failOnce(
+  store: Pick<ImageStore, 'ingest'>,
+  name: string,
+  version?: string,
+): Promise<void> {
+  const asked = request(name, { size: 1, ...(version !== undefined && { version }) })
+  await failure(store.ingest(asked, () => streamOf(Buffer.alloc(0))))
+}
+
+/** An upload that has sent half of what it announced; `go` lets it send the rest. */
+export async function half(
+  store: ImageStore,
+  name: string,
+  version?: string,
+  isAnnounced: boolean = true,
+): Promise<{ go: () => Promise<Image> }> {
+  const { opened, open } = latch()
+  const reached = latch()
+  const body = disk(9, 2 * 1024 * 1024)
+  const size = isAnnounced ? { size: body.length } : {}
+  const asked = request(name, { ...size, ...(version !== undefined && { version }) })
+  const done = store.ingest(asked, async function* () {
+    yield body.subarray(0, body.length / 2)
+    reached.open()
+    await opened
+    yield body.subarray(body.length / 2)
+  })
+  await Promise.race([reached.opened, done])
+  const isHalf = ({ state, processedSize }: Image): boolean =>
+    state === 'in-progress' && processedSize === body.length / 2
+  // The storage has it a little later.
+  while (!(await store.versions(name)).some(isHalf)) await pause(1)
+  return {
+    async go(): Promise<Image> {
+      open()
+      return (await done).image
+    },
+  }
 }
 
 /** A promise and what settles it. */

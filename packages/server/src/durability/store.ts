@@ -6,6 +6,7 @@ import type { Disk } from '@backing-image/backend-local'
 import {
   type Bytes,
   type Description,
+  type Failpoint,
   type Image,
   ImageStore,
   parseBytesKey,
@@ -32,9 +33,10 @@ export interface OpenStore {
   close(): Promise<void>
 }
 
-export async function openStore(root: string, disk: Disk): Promise<OpenStore> {
+/** A process that opens the store; `at` may stop it at a step. */
+export async function openStore(root: string, disk: Disk, at?: Failpoint): Promise<OpenStore> {
   const backend = await LocalBackend.open({ root, disk, lowWaterBytes: 0 })
-  const store = await ImageStore.open(backend)
+  const store = await ImageStore.open(backend, at && { at })
   const close = async (): Promise<void> => {
     await store.close()
     await backend.close()

@@ -9,7 +9,7 @@ import { MemoryBackend } from '@backing-image/core/testing'
 import { pino } from 'pino'
 import type { Config } from '../config.ts'
 import { Metrics } from '../metrics.ts'
-import { Health } from '../ready.ts'
+import { Health, type HealthReport } from '../ready.ts'
 import { startServer } from '../server.ts'
 
 export interface Serving {
@@ -59,17 +59,17 @@ export async function serving(
   await health.start()
   const config = { ...testConfig, ...overrides }
   const deps = { store, config, log, metrics: new Metrics(), health, version: '0.0.0-test' }
-  const server = await startServer(deps, options)
+  const started = await startServer(deps, options)
   return {
-    url: server.url,
-    port: Number(new URL(server.url).port),
+    url: started.url,
+    port: Number(new URL(started.url).port),
     backend,
     store,
     health,
     lines,
     keys: (prefix = '') => keysOf(backend, prefix),
     close: async (graceMs = 0) => {
-      await server.close(graceMs)
+      await started.close(graceMs)
       await store.close()
     },
   }
@@ -95,7 +95,7 @@ export interface Asking {
 
 /** One request on a connection of its own. The path goes out as it is. */
 export async function ask(
-  serving: Pick<Serving, 'port'>,
+  server: Pick<Serving, 'port'>,
   method: string,
   path: string,
   asking: Asking = {},
@@ -104,7 +104,7 @@ export async function ask(
     const { body, headers = {} } = asking
     const request = httpRequest(
       {
-        port: serving.port,
+        port: server.port,
         host: '127.0.0.1',
         method,
         path,
@@ -127,26 +127,31 @@ export async function ask(
   })
 }
 
-export async function askJson<T = Record<string, unknown>>(
-  serving: Pick<Serving, 'port'>,
+export async function askJson(
+  server: Pick<Serving, 'port'>,
   method: string,
   path: string,
   asking: Asking = {},
-): Promise<{ status: number; headers: IncomingHttpHeaders; json: T }> {
-  const { status, headers, text } = await ask(serving, method, path, asking)
-  return { status, headers, json: JSON.parse(text) as T }
+): Promise<{ status: number; headers: IncomingHttpHeaders; json: Reply }> {
+  const { status, headers, text } = await ask(server, method, path, asking)
+  return { status, headers, json: JSON.parse(text) as Reply }
 }
+
+/** What the body of some answer has: tests ask for what should be there. */
+export type Reply = Viewed &
+  HealthReport &
+  Record<'code' | 'detail' | 'actual', string> & { data: Viewed[]; continue: string | null }
 
 export type Viewed = Image & { links: { self: string; download: string; file: string | null } }
 
 /** Uploads, and fails unless the answer is 201. */
 export async function put(
-  serving: Pick<Serving, 'port'>,
+  server: Pick<Serving, 'port'>,
   path: string,
   body: Uint8Array,
   headers: OutgoingHttpHeaders = {},
 ): Promise<Viewed> {
-  const answer = await askJson<Viewed>(serving, 'PUT', `/v1/backing-images/${path}`, {
+  const answer = await askJson(server, 'PUT', `/v1/backing-images/${path}`, {
     body,
     headers,
   })
@@ -165,8 +170,8 @@ export interface Wire {
   ended(): Promise<string>
 }
 
-export async function wire(serving: Pick<Serving, 'port'>): Promise<Wire> {
-  const socket = connect({ port: serving.port, host: '127.0.0.1', allowHalfOpen: true })
+export async function wire(server: Pick<Serving, 'port'>): Promise<Wire> {
+  const socket = connect({ port: server.port, host: '127.0.0.1', allowHalfOpen: true })
   await new Promise<void>((resolve, reject) => {
     socket.once('connect', resolve)
     socket.once('error', reject)
@@ -215,8 +220,11 @@ export function form(
 ): { body: Buffer; headers: OutgoingHttpHeaders } {
   const pieces = parts.flatMap(({ name, value, filename }) => [
     Buffer.from(
-      `--${boundary}\r\nContent-Disposition: form-data${name === undefined ? '' : `; name="${name}"`}` +
-        `${filename === undefined ? '' : `; filename="${filename}"\r\nContent-Type: application/octet-stream`}` +
+      `--${boundary}\r\nContent-Disposition: form-data` +
+        (name === undefined ? '' : `; name="${name}"`) +
+        (filename === undefined
+          ? ''
+          : `; filename="${filename}"\r\nContent-Type: application/octet-stream`) +
         '\r\n\r\n',
     ),
     Buffer.from(value),

@@ -1,0 +1,208 @@
+// Clients that do everything at once to one server until it is gone: uploads in every way, given and
+// chosen versions, rollbacks, deletes, bad checksums, clients that stop half-way. What each was
+// answered goes into the model.
+
+import { setTimeout as delay } from 'node:timers/promises'
+import { between, chooseBody, pick } from './bodies.js'
+import { listVersions, postForm, put, remove, rollback, sha512Of } from './client.js'
+
+const names = ['alpine', 'base', 'base-grub', 'debian_12.x', 'fedora', 'k3s-node', 'windows']
+const givenVersions = ['stable', '2026.1', '7']
+const clients = 6
+/** Of each hundred requests. */
+const shares = { put: 34, stream: 10, form: 16, wrong: 8, broken: 6, rollback: 10, remove: 16 }
+
+/** How often each kind of request was answered, and how. */
+export class Counts {
+  #counts = new Map()
+
+  add(kind, outcome) {
+    const key = `${kind} ${outcome}`
+    this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1)
+  }
+
+  of(kind, outcome) {
+    return this.#counts.get(`${kind} ${outcome}`) ?? 0
+  }
+
+  toString() {
+    return [...this.#counts].toSorted().map(([key, count]) => `${key}: ${count}`).join(', ')
+  }
+}
+
+export class Load {
+  #url
+  #model
+  #random
+  #counts
+  #label
+  #sent = 0
+  #isStopped = false
+  /** Answers that no server may give, as sentences. */
+  faults = []
+
+  constructor({ url, model, random, counts, label }) {
+    this.#url = url
+    this.#model = model
+    this.#random = random
+    this.#counts = counts
+    this.#label = label
+  }
+
+  /** Resolves when every client has seen its last answer, or that there is none. */
+  async run() {
+    await Promise.all(Array.from({ length: clients }, () => this.#work()))
+  }
+
+  /** The server is about to be killed: nothing new is sent. */
+  stop() {
+    this.#isStopped = true
+  }
+
+  async #work() {
+    while (!this.#isStopped) {
+      const kind = this.#chooseKind()
+      try {
+        const status = await this[kind](pick(this.#random, names))
+        this.#counts.add(kind, status ?? 'nothing to do')
+        if (status >= 500 && status !== 503) this.#fault(kind, `was answered ${status}`)
+      } catch (error) {
+        if (error.isFault) throw error
+        // Cut: the server is gone, or so we wanted it.
+        this.#counts.add(kind, 'cut')
+        await delay(5)
+      }
+    }
+  }
+
+  #chooseKind() {
+    let at = this.#random() * Object.values(shares).reduce((sum, share) => sum + share, 0)
+    for (const [kind, share] of Object.entries(shares)) {
+      at -= share
+      if (at < 0) return kind
+    }
+    return 'put'
+  }
+
+  #fault(kind, what) {
+    this.faults.push(`${kind} ${what}`)
+  }
+
+  #body() {
+    this.#sent += 1
+    return chooseBody(`${this.#label} ${this.#sent}`, this.#random)
+  }
+
+  /** Sends an upload and tells the model of it. */
+  async #upload(name, body, send) {
+    const version = this.#random() < 0.35 ? pick(this.#random, givenVersions) : undefined
+    const sha512 = sha512Of(body)
+    const options = {
+      ...(version !== undefined && { version }),
+      ...(this.#random() < 0.5 && { checksum: `sha512:${sha512}` }),
+    }
+    const arrival = this.#model.beginUpload({ name, sha512, version }, performance.now())
+    try {
+      const answer = await send(options)
+      if (answer.status === 201 || answer.status === 200) {
+        const image = JSON.parse(answer.body.toString())
+        if (image.currentChecksum !== sha512 || image.size !== body.length) {
+          this.#fault('upload', `of ${name} was acknowledged as other bytes`)
+        }
+        arrival.acknowledge({ version: image.version, sha512 }, performance.now())
+      } else if (![404, 409, 503].includes(answer.status)) {
+        // 404: deleted meanwhile; 409: that version has other bytes.
+        this.#fault('upload', `of ${name} was answered ${answer.status} ${answer.body}`)
+      }
+      return answer.status
+    } finally {
+      arrival.stop(performance.now())
+    }
+  }
+
+  put(name) {
+    const body = this.#body()
+    return this.#upload(name, body, (query) => put(this.#url, name, body, { query }))
+  }
+
+  /** Without a length, and slowly. */
+  stream(name) {
+    const body = this.#body()
+    const pauseMs = between(this.#random, 0, 30)
+    async function* pieces() {
+      for (let at = 0; at < body.length; at += 150_000) {
+        yield body.subarray(at, at + 150_000)
+        await delay(pauseMs)
+      }
+    }
+    return this.#upload(name, body, (query) => put(this.#url, name, pieces(), { query }))
+  }
+
+  form(name) {
+    const body = this.#body()
+    return this.#upload(name, body, (fields) => postForm(this.#url, name, body, fields))
+  }
+
+  /** A checksum that the bytes do not have: never stored, so the model does not hear of it. */
+  async wrong(name) {
+    const query = { checksum: sha512Of(Buffer.from('something else')) }
+    const { status } = await put(this.#url, name, this.#body(), { query })
+    if (![422, 404, 503].includes(status)) this.#fault('wrong checksum', `was answered ${status}`)
+    return status
+  }
+
+  /** A client that announces more than it sends, and goes away. */
+  async broken(name) {
+    const body = this.#body()
+    async function* half() {
+      yield body.subarray(0, body.length / 2)
+      await delay(20)
+      throw new Error('This client has gone.')
+    }
+    const headers = { 'Content-Length': body.length }
+    const { status } = await put(this.#url, name, half(), { headers })
+    if (status < 400) this.#fault('half an upload', `was answered ${status}`)
+    return status
+  }
+
+  async rollback(name) {
+    const version = await this.#someVersion(name)
+    if (version === undefined) return undefined
+    const arrival = this.#model.beginRollback(name, version, performance.now())
+    try {
+      const answer = await rollback(this.#url, name, version)
+      if (answer.status === 201) {
+        const image = JSON.parse(answer.body.toString())
+        arrival.acknowledge(
+          { version: image.version, sha512: image.currentChecksum },
+          performance.now(),
+        )
+      }
+      return answer.status
+    } finally {
+      arrival.stop(performance.now())
+    }
+  }
+
+  async remove(name) {
+    const version = this.#random() < 0.6 ? await this.#someVersion(name) : undefined
+    const removal = this.#model.beginRemoval(name, version, performance.now())
+    try {
+      const { status } = await remove(this.#url, name, version)
+      if (status === 204) removal.acknowledge(performance.now())
+      else removal.stop(performance.now())
+      if (status === 404 && this.#model.isSurelyThere(removal)) {
+        this.#fault('delete', `of ${name} ${version ?? ''} does not find what was acknowledged`)
+      }
+      return status
+    } finally {
+      removal.stop(performance.now())
+    }
+  }
+
+  async #someVersion(name) {
+    const versions = await listVersions(this.#url, name).catch(() => [])
+    const ready = versions.filter((image) => image.state === 'ready')
+    return ready.length > 0 ? pick(this.#random, ready).version : undefined
+  }
+}
