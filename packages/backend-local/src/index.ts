@@ -71,7 +71,8 @@ export class LocalBackend implements Backend, Unfinished, Owners, Space {
       await root.close()
     }
     try {
-      await this.#owner.begin()
+      // Who can not even begin on a full medium could not delete anything from it.
+      await this.#ballast.spend(() => this.#owner.begin())
     } catch (error) {
       if (!isImageError(error, 'permission_denied')) throw error
       const mode = (stats.mode & 0o7777n).toString(8)

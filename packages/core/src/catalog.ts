@@ -46,7 +46,7 @@ export class Catalog {
     for await (const stat of this.#backend.list(recordPrefix(name))) stats.push(stat)
     const known = this.#names.get(name)
     const found = new Map<string, Cached>()
-    await Promise.all(stats.map((stat) => this.#read(stat, known, found)))
+    await Promise.all(stats.flatMap((stat) => this.#read(stat, known, found) ?? []))
     return [...found.values()].map((each) => each.record).toSorted(compareNewestFirst)
   }
 

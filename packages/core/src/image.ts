@@ -2,6 +2,7 @@
 // are added by the front, which alone knows the address.
 
 import type { Job } from './claim.ts'
+import { createHash } from 'node:crypto'
 import { ImageError } from './errors.ts'
 import type { ImageFormat } from './format.ts'
 import { isNumericVersion } from './layout.ts'
@@ -43,7 +44,6 @@ export interface Image {
 /** A published version is ready, whole and final. */
 export function imageOfRecord(record: VersionRecord): Image {
   return {
-    ...described(record),
     name: record.name,
     version: record.version,
     uuid: record.uuid,
@@ -55,9 +55,10 @@ export function imageOfRecord(record: VersionRecord): Image {
     virtualSize: record.virtualSize,
     realSize: record.realSize,
     format: record.format,
+    ...described(record),
     currentChecksum: record.checksums.sha512,
     checksums: record.checksums,
-    warnings: record.warnings,
+    warnings: [...record.warnings, ...nameWarnings(record.name, record.version)],
     createdAt: record.createdAt,
     updatedAt: record.publishedAt,
     ...(record.rollbackOf === undefined ? {} : { rollbackOf: record.rollbackOf }),
@@ -71,7 +72,6 @@ export function imageOfJob(job: Job): Image {
   const processedSize = beat.processedSize
   const share = size > 0 ? Math.floor((processedSize / size) * 100) : 0
   return {
-    ...described(claim.description),
     name: job.name,
     version: claim.version,
     uuid: job.uuid,
@@ -84,9 +84,10 @@ export function imageOfJob(job: Job): Image {
     virtualSize: 0,
     realSize: 0,
     format: '',
+    ...described(claim.description),
     currentChecksum: '',
     checksums: { sha512: '', sha256: '' },
-    warnings: [],
+    warnings: nameWarnings(job.name, claim.version),
     createdAt: claim.createdAt,
     updatedAt: end?.endedAt ?? beat.at,
   }
@@ -106,6 +107,35 @@ function described(description: Description) {
     nodeSelector: description.nodeSelector,
     diskSelector: description.diskSelector,
   }
+}
+
+const label = '[a-z0-9](?:[-a-z0-9]*[a-z0-9])?'
+const subdomain = new RegExp(`^${label}(?:\\.${label})*$`)
+/** Longhorn makes other names of an image's, and those have limits too. */
+const consumerNameMax = 40
+
+/**
+ * What Longhorn and Kubernetes manifests call an image whose name they would not take: the beginning
+ * of the name and a part of the SHA-256 of name and version, at most 40 characters.
+ */
+export function consumerName(name: string, version: string): string {
+  if (name.length <= consumerNameMax && subdomain.test(name)) return name
+  const digest = createHash('sha256').update(`${name}\0${version}`).digest('hex').slice(0, 8)
+  const start = name
+    .replaceAll(/[^a-z0-9]+/g, '-')
+    .slice(0, 31)
+    .replace(/-$/, '')
+  return `${start}-${digest}`
+}
+
+function nameWarnings(name: string, version: string): string[] {
+  const other = consumerName(name, version)
+  if (other === name) return []
+  const why =
+    name.length > consumerNameMax
+      ? `has over ${consumerNameMax} characters`
+      : 'is no name in Kubernetes (RFC 1123)'
+  return [`The name ${name} ${why}: Longhorn and manifests will call this version ${other}.`]
 }
 
 /** The label that a client who gives none gets: one more than the highest that counts. */

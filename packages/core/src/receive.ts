@@ -85,7 +85,11 @@ class CheckedBytes {
       throw new ImageError(
         'cancelled',
         `Only ${own.processedSize} of ${size} bytes arrived. Nothing was stored: send it again.`,
-        { expected: String(size), actual: String(own.processedSize) },
+        {
+          reason: 'invalid_request',
+          expected: String(size),
+          actual: String(own.processedSize),
+        },
       )
     }
     this.#inspection = inspector.end()
