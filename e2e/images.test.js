@@ -43,8 +43,8 @@ const convertFrom = (format, url, target) =>
 const sha512 = (file) => createHash('sha512').update(readFileSync(file)).digest('hex')
 const allocatedBytes = (file) => statSync(file).blocks * 512
 
-requireTools('curl', 'cmp', 'debootstrap', 'mkfs.ext4', grubImage)
-requireTools('qemu-img', 'qemu-system-x86_64', 'qemu/block-curl.so')
+const disks = ['debootstrap', 'mkfs.ext4', 'qemu-img', 'qemu/block-curl.so', grubImage]
+requireTools('curl', 'cmp', 'qemu-system-x86_64', ...disks)
 
 test.before(() => {
   folder = freshFolder()

@@ -40,10 +40,10 @@ export function sparseBody(label, size, random) {
   return body
 }
 
-/** From 0.1 to 8 MiB, mostly small; a part of them sparse, a part of odd length. */
-export function chooseBody(label, random) {
-  const largest = pick(random, [0.5, 0.5, 0.5, 2, 2, 8]) * mebibyte
-  const size = between(random, 0.1 * mebibyte, largest)
+/** From 0.1 to `largestMiB`, mostly small; a part of them sparse, a part of odd length. */
+export function chooseBody(label, random, largestMiB) {
+  const most = Math.min(largestMiB, pick(random, [0.5, 0.5, 0.5, 2, 2, 8])) * mebibyte
+  const size = between(random, 0.1 * mebibyte, most)
   const rounded = random() < 0.5 ? size - (size % 512) : size
   return random() < 0.3 ? sparseBody(label, rounded, random) : randomBody(label, rounded)
 }

@@ -81,7 +81,11 @@ export function postForm(url, name, body, fields = {}) {
     `--${boundary}\r\nContent-Disposition: form-data; name="file"; filename="a.img"\r\n` +
       'Content-Type: application/octet-stream\r\n\r\n',
   )
-  const whole = Buffer.concat([Buffer.from(parts.join('')), body, Buffer.from(`\r\n--${boundary}--\r\n`)])
+  const whole = Buffer.concat([
+    Buffer.from(parts.join('')),
+    body,
+    Buffer.from(`\r\n--${boundary}--\r\n`),
+  ])
   return request(`${url}${imagePath}`, {
     method: 'POST',
     headers: {

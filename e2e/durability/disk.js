@@ -38,18 +38,21 @@ export function leftovers(root, foreign = []) {
   }
   for (const folder of names(root)) {
     if (!ingestPattern.test(folder) || named.has(folder) || foreign.includes(folder)) continue
-    found.push(`${folder} (${names(join(root, folder))}) is named by no record.`)
+    const files = names(join(root, folder))
+    // A remover that was killed before its last step: its mark knows the folder.
+    if (files.length === 0 && existsSync(join(root, '.marks', folder))) continue
+    found.push(`${folder} (${files}) is named by no record.`)
   }
   for (const folder of names(join(root, '.jobs'))) {
     const files = names(join(root, '.jobs', folder))
     const isClaimed = files.some((file) => /^[0-9]+\.json$/.test(file))
     if (isClaimed && !files.includes('end.json')) found.push(`The job ${folder} has not ended.`)
   }
-  return [...found, ...temporaryLeftovers(root)]
+  return found
 }
 
 /** Everything under `.tmp` but the folder of the one process that lives, which is empty. */
-function temporaryLeftovers(root) {
+export function temporaryLeftovers(root) {
   const entries = names(join(root, '.tmp')).filter((name) => name !== 'ballast')
   if (entries.length > 1) return [`.tmp has the folders of several processes: ${entries}.`]
   return entries.flatMap((owner) =>

@@ -26,7 +26,10 @@ export class Counts {
   }
 
   toString() {
-    return [...this.#counts].toSorted().map(([key, count]) => `${key}: ${count}`).join(', ')
+    return [...this.#counts]
+      .toSorted()
+      .map(([key, count]) => `${key}: ${count}`)
+      .join(', ')
   }
 }
 
@@ -36,12 +39,15 @@ export class Load {
   #random
   #counts
   #label
+  #largestMiB
   #sent = 0
   #isStopped = false
+  #isCut = false
   /** Answers that no server may give, as sentences. */
   faults = []
 
-  constructor({ url, model, random, counts, label }) {
+  constructor({ url, model, random, counts, label, largestMiB = 8 }) {
+    this.#largestMiB = largestMiB
     this.#url = url
     this.#model = model
     this.#random = random
@@ -57,6 +63,12 @@ export class Load {
   /** The server is about to be killed: nothing new is sent. */
   stop() {
     this.#isStopped = true
+  }
+
+  /** The power of the disk is about to be cut: from now on no answer means anything. */
+  cut() {
+    this.#isCut = true
+    this.#model.cut()
   }
 
   async #work() {
@@ -85,12 +97,12 @@ export class Load {
   }
 
   #fault(kind, what) {
-    this.faults.push(`${kind} ${what}`)
+    if (!this.#isCut) this.faults.push(`${kind} ${what}`)
   }
 
   #body() {
     this.#sent += 1
-    return chooseBody(`${this.#label} ${this.#sent}`, this.#random)
+    return chooseBody(`${this.#label} ${this.#sent}`, this.#random, this.#largestMiB)
   }
 
   /** Sends an upload and tells the model of it. */

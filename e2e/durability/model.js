@@ -10,6 +10,7 @@ class Arrival {
 
   /** It was answered: the version is there. */
   acknowledge({ version, sha512 }, now) {
+    if (this.isUnheard) return
     this.version = version
     this.sha512 = sha512
     this.isSure = true
@@ -29,6 +30,7 @@ class Removal {
   }
 
   acknowledge(now) {
+    if (this.isUnheard) return
     this.isSure = true
     this.endedAt = now
   }
@@ -45,30 +47,36 @@ class Removal {
 export class Model {
   #arrivals = []
   #removals = []
+  #isCut = false
 
   /** `version` is that which the client gave, or undefined. */
   beginUpload({ name, sha512, version }, now) {
-    return this.#begin(new Arrival({ name, sha512, version }, now))
+    return this.#begin(this.#arrivals, new Arrival({ name, sha512, version }, now))
   }
 
   beginRollback(name, of, now) {
-    return this.#begin(new Arrival({ name, of }, now))
-  }
-
-  #begin(arrival) {
-    this.#arrivals.push(arrival)
-    return arrival
+    return this.#begin(this.#arrivals, new Arrival({ name, of }, now))
   }
 
   beginRemoval(name, version, now) {
-    const removal = new Removal(name, version, now)
-    this.#removals.push(removal)
-    return removal
+    return this.#begin(this.#removals, new Removal(name, version, now))
+  }
+
+  #begin(changes, change) {
+    change.isUnheard = this.#isCut
+    changes.push(change)
+    return change
   }
 
   /** The process is dead: what was not answered never will be. */
   stopAll(now) {
     for (const each of [...this.#arrivals, ...this.#removals]) each.stop(now)
+  }
+
+  /** From now on the disk forgets what it is told: no answer means anything. */
+  cut() {
+    this.#isCut = true
+    for (const each of [...this.#arrivals, ...this.#removals]) each.isUnheard = true
   }
 
   /** Whether a version was surely there all the time from `removal`'s begin to its end. */
@@ -107,6 +115,7 @@ export class Model {
 
   /** Nothing is under way: what is there now is what counts from now on. */
   settle(versions, now) {
+    this.#isCut = false
     this.#removals = []
     this.#arrivals = versions.map(({ name, version, sha512 }) => {
       const arrival = new Arrival({ name }, now)

@@ -4,11 +4,11 @@
 import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { between, pick, seeded } from './bodies.js'
-import { download, listImages, listVersions } from './client.js'
-import { leftovers } from './disk.js'
+import { between, seeded } from './bodies.js'
+import { leftovers, temporaryLeftovers } from './disk.js'
 import { Counts, Load } from './load.js'
 import { Model } from './model.js'
+import { Review, everyVersion } from './review.js'
 import { ServerProcess } from './server.js'
 
 const downloadsPerRound = 4
@@ -21,9 +21,8 @@ export class Crashes {
   #random
   #label
   #model = new Model()
+  #review
   #counts
-  /** Versions whose bytes were compared in an earlier round, by name, version and digest. */
-  #compared = new Set()
   #foreignInode
 
   constructor({ root, seed, counts = new Counts() }) {
@@ -31,6 +30,7 @@ export class Crashes {
     this.#random = seeded(seed)
     this.#label = `seed ${seed}`
     this.#counts = counts
+    this.#review = new Review(this.#model, this.#random)
     const folder = join(root, foreignFolder)
     mkdirSync(folder, { recursive: true })
     writeFileSync(join(folder, 'backing'), foreignContent)
@@ -95,38 +95,14 @@ export class Crashes {
   /** Everything that is wrong with a server that has just started. */
   async #faults(url, downloads) {
     // First: what was interrupted must be settled before anybody is served.
-    const faults = leftovers(this.#root, [foreignFolder])
-    const images = []
-    for (const { name } of await listImages(url)) images.push(...(await listVersions(url, name)))
-    const ready = []
-    for (const { name, version, uuid, state, currentChecksum: sha512, size } of images) {
-      if (state === 'ready') ready.push({ name, version, sha512, size })
-      else if (state !== 'failed') faults.push(`${name} ${version} is ${state} without an owner.`)
+    const faults = [...leftovers(this.#root, [foreignFolder]), ...temporaryLeftovers(this.#root)]
+    const images = await everyVersion(url)
+    for (const { name, version, uuid, state } of images) {
+      const isOver = state === 'ready' || state === 'failed'
+      if (!isOver) faults.push(`${name} ${version} is ${state} without an owner.`)
       if (`${name}-${uuid}` === foreignFolder) faults.push(`${foreignFolder} is shown as ours.`)
     }
-    faults.push(...this.#model.faults(ready), ...this.#foreignFaults())
-    faults.push(...(await this.#compare(url, ready, downloads)))
-    this.#model.settle(ready, performance.now())
-    return faults
-  }
-
-  /** Downloads what is new, and some of the rest: whole, and what its digest says. */
-  async #compare(url, ready, downloads) {
-    const idOf = ({ name, version, sha512 }) => `${name} ${version} ${sha512}`
-    const known = ready.filter((image) => this.#compared.has(idOf(image)))
-    const chosen = ready.filter((image) => !this.#compared.has(idOf(image)))
-    if (downloads >= known.length) chosen.push(...known)
-    else for (let n = 0; n < downloads; n += 1) chosen.push(pick(this.#random, known))
-    const faults = []
-    for (const image of chosen) {
-      const { name, version, sha512, size } = image
-      const found = await download(url, name, version)
-      if (found.sha512 !== sha512 || found.size !== size) {
-        faults.push(`${name} ${version} has ${found.size} bytes that are not those of its digest.`)
-      }
-      this.#compared.add(idOf(image))
-    }
-    return faults
+    return [...faults, ...this.#foreignFaults(), ...(await this.#review.faults(url, downloads))]
   }
 
   #foreignFaults() {

@@ -120,10 +120,8 @@ export class Put {
     this.#lengthBytes += chunk.length
     this.#assertExclusive(this.#lengthBytes)
     this.#reservation?.use(chunk.length)
-    const gathered = (this.#gathered ??= Buffer.allocUnsafeSlow(gatherBytes))
     if (this.#gatheredBytes + chunk.length <= gatherBytes && !this.#isDirect(chunk)) {
-      gathered.set(chunk, this.#gatheredBytes)
-      this.#gatheredBytes += chunk.length
+      this.#gather(chunk)
       return
     }
     // It is a large one.
@@ -133,11 +131,19 @@ export class Put {
       await this.#temporary.appendDirectly()
     }
     await this.#flush(this.#temporary)
-    if (chunk.length >= directBytes) await this.#temporary.append(chunk)
-    else {
-      gathered.set(chunk)
-      this.#gatheredBytes = chunk.length
+    if (chunk.length >= directBytes) {
+      // Large chunks are not gathered, and one that brings them seldom brings others.
+      this.#gathered = undefined
+      await this.#temporary.append(chunk)
+    } else {
+      this.#gather(chunk)
     }
+  }
+
+  #gather(chunk: Uint8Array): void {
+    this.#gathered ??= Buffer.allocUnsafeSlow(gatherBytes)
+    this.#gathered.set(chunk, this.#gatheredBytes)
+    this.#gatheredBytes += chunk.length
   }
 
   /** The first MiB is copied all the same: it may be a whole small object. */

@@ -1,4 +1,5 @@
-// One object, or a range of it, as chunks of at most 1 MiB, each in memory of its own.
+// One object, or a range of it, as chunks of at most 1 MiB: each in memory of its own, or in turn in
+// the same two pieces when they are lent. The next is read while the reader has the last.
 
 import { ImageError, type Bytes, type GetOptions } from '@backing-image/core'
 import { unlessAborted } from './abort.ts'
@@ -48,7 +49,7 @@ async function* readChunks(
   try {
     const { start, end } = within(await run(file.stat()), range, key)
     if (end - start <= chunkBytesMax) {
-      const only = await run(readChunk(file, start, end, key))
+      const only = await run(readChunk(file, ownMemory(end - start), start, key))
       // A small one holds no descriptor while its reader takes its time.
       await close()
       yield ready
@@ -56,8 +57,18 @@ async function* readChunks(
       return
     }
     yield ready
+    const memory = options.lend ? lentMemory() : ownMemory
+    const read = (at: number): Promise<Uint8Array> => {
+      const chunk = readChunk(file, memory(Math.min(chunkBytesMax, end - at)), at, key)
+      pending = chunk.catch(() => {})
+      return chunk
+    }
+    let next = read(start)
     for (let at = start; at < end; at += chunkBytesMax) {
-      yield await run(readChunk(file, at, Math.min(end, at + chunkBytesMax), key))
+      const chunk = await unlessAborted(next, signal)
+      // A failure of this one is told when its turn has come.
+      if (at + chunkBytesMax < end) next = read(at + chunkBytesMax)
+      yield chunk
     }
   } finally {
     await close()
@@ -84,17 +95,31 @@ function within(
   return { start, end: end + 1 }
 }
 
+/** Neither pooled nor used again: such a chunk belongs to the caller. */
+function ownMemory(bytes: number): Buffer {
+  return Buffer.allocUnsafeSlow(bytes)
+}
+
+/** Two pieces in turn: one is with the reader while the other is filled. */
+function lentMemory(): (bytes: number) => Buffer {
+  const pieces = [Buffer.allocUnsafeSlow(chunkBytesMax), Buffer.allocUnsafeSlow(chunkBytesMax)]
+  let turn = 0
+  return (bytes) => {
+    turn = 1 - turn
+    return (pieces[turn] ?? ownMemory(bytes)).subarray(0, bytes)
+  }
+}
+
 async function readChunk(
   file: OpenFile,
+  chunk: Buffer,
   start: number,
-  end: number,
   key: string,
 ): Promise<Uint8Array> {
-  // Memory of its own, neither pooled nor used again: the chunk belongs to the caller.
-  const chunk = Buffer.allocUnsafeSlow(end - start)
   for (let filled = 0; filled < chunk.length;) {
     const got = await file.read(chunk.subarray(filled), start + filled)
     if (got === 0) {
+      const end = start + chunk.length
       throw new ImageError('data_loss', `${key} ended at byte ${start + filled}, ${end} expected.`)
     }
     filled += got

@@ -36,6 +36,11 @@ export interface PutOptions {
 export interface GetOptions {
   range?: Range
   signal?: AbortSignal
+  /**
+   * The reader is done with each chunk when it asks for the next, so that memory may be used again:
+   * to make and collect new memory for each costs more than to read it.
+   */
+  lend?: boolean
 }
 
 /** The largest body that may be put with `ifAbsent`: it must fit in one request to any store. */
@@ -48,7 +53,8 @@ export const exclusiveBytesMax: number = 1024 * 1024
  * Whose memory is a chunk? A chunk given to `put` may be a view of shared memory: it is read-only,
  * and valid only until the next call of `next()` or `return()`; who keeps it copies it. After an
  * error or abort `put` calls `return()` once, and only when nothing reads the chunk any more, even
- * when `put` has rejected long before. Chunks that `get` yields belong to the caller. None is empty.
+ * when `put` has rejected long before. Chunks that `get` yields belong to the caller, unless it asked
+ * for them to be lent. None is empty.
  */
 export interface Backend {
   /** `local`, `nfs`, `s3`, `memory`: for messages and metrics. */

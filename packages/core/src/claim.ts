@@ -1,5 +1,5 @@
-// What is known of one piece of work in flight: its claim, beat and outcome, as they are stored, and
-// the work that this process owns.
+// What is known of one piece of work in flight: its claim, beat and outcome, as they are stored,
+// and the work that this process owns.
 
 import type { ImageError, Reason } from './errors.ts'
 import type { Description } from './record.ts'

@@ -1,5 +1,5 @@
-// The ring of shared pieces gives the right bytes and digests for every way of cutting a stream, and
-// lets go of everything however a stream ends.
+// The ring of shared pieces gives the right bytes and digests for every way of cutting a stream,
+// and lets go of everything however a stream ends.
 
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'

@@ -212,8 +212,8 @@ async function fill(ring: Ring, source: Bytes, hashes: Hashes): Promise<void> {
       }
     }
   } finally {
-    // Also before an error of the source: that comes in its place, after the bytes before it. Once the
-    // reader has gone the threads have been told to forget the stream, and must hear no more of it.
+    // Also before an error of the source: that comes in its place, after the bytes before it. Once
+    // the reader has gone the threads have been told to forget the stream, and must hear no more of it.
     if (piece && used > 0 && !ring.isClosed) push(piece, used)
     else if (piece) ring.give(piece)
   }

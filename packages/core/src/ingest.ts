@@ -13,7 +13,7 @@ import type { Lookup } from './lookup.ts'
 import { publish, removeBytes } from './publish.ts'
 import { leavesTrace, receive } from './receive.ts'
 import { type Description, type Facts, type VersionRecord, freshId } from './record.ts'
-import { SameBytes, assertFree, refuse } from './refuse.ts'
+import { SameBytes, assertFree, assertRoom, refuse } from './refuse.ts'
 import type { Rooms } from './rooms.ts'
 import { fail } from './sweep.ts'
 
@@ -65,7 +65,9 @@ export class Intake {
     signal: AbortSignal = new AbortController().signal,
   ): Promise<Ingested> {
     try {
-      const own = await this.#begin(request, await refuse(this.#rooms, request))
+      const records = await refuse(this.#rooms, request)
+      await assertRoom(this.#rooms.backend, request.size)
+      const own = await this.#begin(request, records)
       const record = await this.#complete(request, own, open, signal)
       return { image: imageOfRecord(record), created: true }
     } catch (error) {

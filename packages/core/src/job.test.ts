@@ -1,5 +1,5 @@
-// Claims, beats and outcomes: who owns a piece of work, how somebody else gets it, and how its owner
-// learns that it is no longer his.
+// Claims, beats and outcomes: who owns a piece of work, how somebody else gets it, and how its
+// owner learns that it is no longer his.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { suite } from 'uvu'

@@ -27,7 +27,7 @@ export interface OpenedImage {
   image: Image
   /** When it was published, for Last-Modified. */
   modifiedAt: Date
-  /** Exactly the asked bytes, or it throws. */
+  /** Exactly the asked bytes, or it throws. Each chunk is lent: valid until the next is asked for. */
   read(range?: Range, signal?: AbortSignal): Promise<Bytes>
 }
 
@@ -179,7 +179,11 @@ export class Lookup {
       image: imageOfRecord(record),
       modifiedAt: new Date(record.publishedAt),
       read: (range, signal) =>
-        this.#backend.get(key, { ...(range && { range }), ...(signal && { signal }) }),
+        this.#backend.get(key, {
+          lend: true,
+          ...(range && { range }),
+          ...(signal && { signal }),
+        }),
     }
   }
 }

@@ -1,5 +1,6 @@
 // Why an image is not taken in: what the head of a request tells, and what only the bytes do.
 
+import { type Backend, hasSpace } from './backend.ts'
 import type { Digests } from './checksum.ts'
 import { ImageError } from './errors.ts'
 import type { IngestRequest } from './ingest.ts'
@@ -48,6 +49,22 @@ export async function refuse(rooms: Rooms, request: IngestRequest): Promise<Vers
   if (known.length > 0 || (size !== undefined && size !== existing.size)) throw taken(existing)
   // Only its bytes can tell whether this is a retry of the same upload.
   return records
+}
+
+/**
+ * Refuses with `no_space` what the medium has no room for, before anything is written: the little
+ * that is kept back is for those who delete.
+ */
+export async function assertRoom(backend: Backend, sizeBytes: number = 1): Promise<void> {
+  if (!hasSpace(backend)) return
+  const { freeBytes } = await backend.space()
+  if (freeBytes >= Math.max(sizeBytes, 1)) return
+  throw new ImageError(
+    'resource_exhausted',
+    `The image needs ${sizeBytes} bytes or more, and the storage has ${freeBytes} bytes free for ` +
+      'images. Delete some or enlarge the medium.',
+    { expected: String(sizeBytes), actual: String(freeBytes) },
+  )
 }
 
 async function isInFlight(rooms: Rooms, name: string): Promise<boolean> {

@@ -59,13 +59,13 @@ const visible: Record<string, Wrong> = {
   },
   'a body that ends early': {
     asked: { size: body.length + 1 },
-    reason: 'storage_unavailable',
+    reason: 'invalid_request',
     message: /Only 5000 of 5001 bytes/,
   },
   'no body': {
     asked: { size: 1 },
     open: () => streamOf(Buffer.alloc(0)),
-    reason: 'storage_unavailable',
+    reason: 'invalid_request',
     message: /Only 0 of 1 bytes/,
   },
   'an unsafe image': {

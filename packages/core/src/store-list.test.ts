@@ -1,5 +1,5 @@
-// What the list of all names and the listeners show of the work of this server, at once, and of that
-// of others, soon.
+// What the list of all names and the listeners show of the work of this server, at once, and of
+// that of others, soon.
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -76,7 +76,7 @@ listing(
   }),
 )
 
-/** Its lists are old when they arrive: all is seen at the beginning, and given when `goOn` opens. */
+/** Its lists are old when they arrive: the end comes only when `goOn` opens. */
 class SlowLists extends MemoryBackend {
   slow = ''
   seen = latch()

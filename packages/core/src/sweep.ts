@@ -153,11 +153,14 @@ async function sweepMarks(rooms: Rooms, nowNs: bigint): Promise<void> {
       await removeBytes(backend, name, uuid, rooms)
     }
     if (!there) await removeBrokenRecords(rooms, name, uuid)
-    if (nowNs - mark.modifiedAt > markAgeMaxNs) await backend.delete(mark.key)
+    if (nowNs - mark.modifiedAt <= markAgeMaxNs) continue
+    // A remover that was killed may have left the empty folder of bytes that it took away.
+    if (!there && (await isNobodys(jobs, name, uuid))) await backend.delete(bytesKey(name, uuid))
+    await backend.delete(mark.key)
   }
 }
 
-/** Removes the records that name the bytes, and no others that exist: they were not acknowledged. */
+/** Removes the records that name only bytes which are gone: they were not acknowledged. */
 export async function removeBrokenRecords(rooms: Rooms, name: string, uuid: string): Promise<void> {
   const { backend, catalog } = rooms
   const bytes = bytesKey(name, uuid)

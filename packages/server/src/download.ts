@@ -125,6 +125,8 @@ function changed(sha512: string, validators: Record<string, string>): ImageError
 async function send(outgoing: ServerResponse, front: Front, bytes: Bytes): Promise<void> {
   const { idleTimeoutMs } = front.config
   for await (const chunk of bytes) {
+    // The chunk is lent. Each piece but the very last of all is over Node's mark for "has no room", so
+    // that it has left before the next chunk is asked for.
     for (const piece of pieces(chunk, isEncrypted(outgoing.socket) ? secretBytes : chunk.length)) {
       if (outgoing.destroyed) return
       const hasRoom = outgoing.write(piece)

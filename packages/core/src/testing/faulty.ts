@@ -1,5 +1,5 @@
-// A backend whose n-th call fails, before it has an effect or after it had: for runs that fail every
-// call of an operation in turn.
+// A backend whose n-th call fails, before it has an effect or after it had: for runs that fail
+// every call of an operation in turn.
 
 import type { Backend, Bytes, GetOptions, Owners, PutOptions, Stat } from '../backend.ts'
 import type { Unfinished, UnfinishedPut } from '../backend.ts'

@@ -7,7 +7,12 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type ImageStore, asError, isImageError } from '@backing-image/core'
 import { type Disk, nodeDisk } from '@backing-image/backend-local'
-import { FaultyDisk, memoryFolder, openFiles, withFolder } from '@backing-image/backend-local/testing'
+import {
+  FaultyDisk,
+  memoryFolder,
+  openFiles,
+  withFolder,
+} from '@backing-image/backend-local/testing'
 import { type OpenStore, leftovers, openStore, readyBodies, upload } from './store.ts'
 
 const faults = suite('store: faults of the disk')
@@ -57,7 +62,11 @@ const scenarios: Scenario[] = [
 ]
 
 /** What is wrong with what is ready of a name; undefined when it is as it must be. */
-function faultOf(found: Map<string, Buffer>, scenario: Scenario, isDone: boolean): string | undefined {
+function faultOf(
+  found: Map<string, Buffer>,
+  scenario: Scenario,
+  isDone: boolean,
+): string | undefined {
   const { before, after } = scenario
   for (const version of new Set([...Object.keys(before), ...Object.keys(after), ...found.keys()])) {
     const body = found.get(version)
@@ -148,5 +157,28 @@ for (const scenario of scenarios) {
     console.log(`  ${scenario.what}: ${counts.join(', ')} calls`)
   })
 }
+
+faults('an upload that has no room writes nothing, so that what is kept back is left', () =>
+  withFolder(async (root) => {
+    let isFull = false
+    const faulty = new FaultyDisk({
+      ...unsynced,
+      statfs: async (path) => ({ ...(await nodeDisk.statfs(path)), ...(isFull && { bavail: 0 }) }),
+    })
+    const { store, close } = await openStore(root, faulty.disk)
+    await upload(store, 'base', old)
+    isFull = true
+    faulty.failWhen()
+    for (const size of [1, large.length, undefined]) {
+      const failure = await upload(store, 'late', large, size ? { size } : {}).catch((e) => e)
+      assert.ok(isImageError(failure, 'resource_exhausted'), String(failure))
+      assert.is(failure.reason, 'no_space')
+    }
+    const changes = faulty.calls.filter(({ verb }) => ['write', 'link', 'mkdir'].includes(verb))
+    assert.equal(changes, [])
+    await store.remove('base')
+    await close()
+  }, memoryFolder),
+)
 
 faults.run()

@@ -8,7 +8,12 @@ import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type Disk, nodeDisk } from '@backing-image/backend-local'
-import { type CrashState, Recorder, crashStates, materialize } from '@backing-image/backend-local/testing'
+import {
+  type CrashState,
+  Recorder,
+  crashStates,
+  materialize,
+} from '@backing-image/backend-local/testing'
 import { memoryFolder, withFolder, withoutSyncs } from '@backing-image/backend-local/testing'
 import { type ImageStore, isImageError } from '@backing-image/core'
 import { type UploadOptions, leftovers, openStore, readyBodies, upload } from './store.ts'
