@@ -38,7 +38,7 @@ crash('an acknowledged image is whole, a deleted one gone, and nothing is half t
   } finally {
     folder.remove()
   }
-  console.log(`  ${counts}`)
+  console.log(`  ${counts.toString()}`)
   assert.ok(counts.of('kill', 'under load') >= rounds / 2, 'hardly any round came to its load')
   // What never happens proves nothing.
   if (rounds < 20) return
@@ -46,7 +46,10 @@ crash('an acknowledged image is whole, a deleted one gone, and nothing is half t
   Object.assign(expected, { rollback: [201], remove: [204] })
   for (const [kind, outcomes] of Object.entries(expected)) {
     for (const outcome of outcomes) {
-      assert.ok(counts.of(kind, outcome) > 0, `no ${kind} ended with ${outcome}: ${counts}`)
+      assert.ok(
+        counts.of(kind, outcome) > 0,
+        `no ${kind} ended with ${outcome}: ${counts.toString()}`,
+      )
     }
   }
 })

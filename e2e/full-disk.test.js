@@ -66,7 +66,7 @@ async function assertIntact() {
   const states = images.map(({ name, state }) => `${name} ${state}`)
   assert.equal(
     states,
-    [...stored.keys()].toSorted().map((name) => `${name} ready`),
+    [...stored.keys()].map((name) => `${name} ready`).toSorted((a, b) => (a < b ? -1 : 1)),
   )
   for (const [name, sha512] of stored) {
     const [image] = await listVersions(url, name)

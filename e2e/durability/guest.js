@@ -26,32 +26,35 @@ export async function runInGuest({ folder, command, diskBytes, timeoutMs }) {
   truncateSync(disk, diskBytes)
   writeFileSync(join(folder, 'command'), `${command}\n`)
   const boot = join(root, 'e2e/guest/boot.sh')
+  const options = [
+    `mem=${memoryBytes} root=none rootfstype=hostfs rootflags=/ ro init=${boot} quiet`,
+    `con=null con0=null,fd:3 con1=null,fd:1 ubd0=${disk}`,
+    `umid=guest${process.pid} uml_dir=${folder}/`,
+    `GUEST_FOLDER=${folder} GUEST_MODULES=${join(modulesFolder, release)} GUEST_SELF=${boot}`,
+  ]
   const guest = spawn(
     kernel,
-    [
-      `mem=${memoryBytes}`,
-      ...['root=none', 'rootfstype=hostfs', 'rootflags=/', 'ro', `init=${boot}`, 'quiet'],
-      ...['con=null', 'con0=null,fd:3', 'con1=null,fd:1', `ubd0=${disk}`],
-      ...[`umid=guest${process.pid}`, `uml_dir=${folder}/`],
-      `GUEST_FOLDER=${folder}`,
-      `GUEST_MODULES=${join(modulesFolder, release)}`,
-      `GUEST_SELF=${boot}`,
-    ],
+    options.flatMap((line) => line.split(' ')),
     {
       // Its memory is a file there.
       env: { PATH: process.env.PATH, TMPDIR: memoryFolder() },
       stdio: ['ignore', 'pipe', 'inherit', 'pipe'],
+      detached: true,
     },
   )
+  // All of its processes, which are a group; also when the test runner gives up.
+  const end = () => process.kill(-guest.pid, 'SIGKILL')
+  process.once('exit', end)
   let log = ''
   guest.stdout.on('data', (text) => process.stdout.write(text))
   guest.stdio[3].on('data', (text) => (log = `${log}${text}`.slice(-16_384)))
-  const timer = setTimeout(() => guest.kill('SIGKILL'), timeoutMs)
+  const timer = setTimeout(end, timeoutMs)
   await new Promise((resolve, reject) => {
     guest.on('error', reject)
     guest.on('close', resolve)
   })
   clearTimeout(timer)
+  process.off('exit', end)
   const exitFile = join(folder, 'exit')
   if (existsSync(exitFile)) return Number(readFileSync(exitFile, 'utf8'))
   writeFileSync(consoleFile, log)

@@ -26,10 +26,8 @@ export class Counts {
   }
 
   toString() {
-    return [...this.#counts]
-      .toSorted()
-      .map(([key, count]) => `${key}: ${count}`)
-      .join(', ')
+    const lines = [...this.#counts].map(([key, count]) => `${key}: ${count}`)
+    return lines.toSorted((a, b) => a.localeCompare(b)).join(', ')
   }
 }
 

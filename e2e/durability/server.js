@@ -31,6 +31,10 @@ export class ServerProcess {
       stream.on('data', (text) => (this.#log = `${this.#log}${text}`.slice(-logBytesMax)))
     }
     this.#exited = once(this.#child, 'exit')
+    // Also when the test runner gives up.
+    const end = () => this.#child.kill('SIGKILL')
+    process.on('exit', end)
+    this.#child.once('exit', () => process.off('exit', end))
   }
 
   /** Resolves to the address; rejects with what the server wrote when it ends before that. */

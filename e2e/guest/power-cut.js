@@ -90,7 +90,7 @@ async function cuts() {
 }
 
 const faults = await cuts()
-console.log(`  ${counts}`)
+console.log(`  ${counts.toString()}`)
 for (const fault of faults) console.log(`  FAULT ${fault}`)
 if (counts.of('put', 201) === 0) faults.push('no upload was acknowledged')
 process.exit(faults.length > 0 ? 1 : 0)

@@ -8,7 +8,8 @@ import { errnoOf, type Disk, type OpenFile } from './disk.ts'
 import { Writer } from './writer.ts'
 
 const attemptsMax = 20
-const { O_CREAT, O_DIRECT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants
+const { O_CREAT, O_DIRECT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } =
+  constants
 /** Never through a link, and never waiting for the other end of a foreign pipe. */
 export const readFlags: number = O_RDONLY | O_NOFOLLOW | O_NONBLOCK
 /** For a new file that nobody else has. */

@@ -3,9 +3,10 @@
 
 import { dirname, join, resolve } from 'node:path'
 import { constants, type BigIntStats } from 'node:fs'
-import { ImageError, assertKey, assertPrefix, isImageError } from '@backing-image/core'
+import { ImageError, assertKey, assertPrefix, isImageError, orUndefined } from '@backing-image/core'
 import type { Backend, Bytes, GetOptions, Owners, PutOptions } from '@backing-image/core'
-import type { Space, Stat, Unfinished, UnfinishedPut } from '@backing-image/core'
+import type { Scan, Scanned, Space, Stat, Unfinished, UnfinishedPut } from '@backing-image/core'
+import { exclusiveBytesMax, readAll } from '@backing-image/core'
 import { unlessAborted } from './abort.ts'
 import { Temporary, remove, removeEmptyFolders } from './commit.ts'
 import { type Disk, explained, nodeDisk } from './disk.ts'
@@ -13,6 +14,7 @@ import { listObjects, toStat } from './list.ts'
 import { Owner, isOwner } from './owner.ts'
 import { Put } from './put.ts'
 import { readObject } from './read.ts'
+import { Scanner } from './scan.ts'
 import { Ballast, Room } from './space.ts'
 
 export { type Disk, type FreeBlocks, type OpenFile, nodeDisk, translate } from './disk.ts'
@@ -33,19 +35,22 @@ export interface LocalOptions {
 }
 
 /** Keeps the contract of Backend over one folder. Several may share the folder. */
-export class LocalBackend implements Backend, Unfinished, Owners, Space {
+export class LocalBackend implements Backend, Unfinished, Owners, Space, Scan {
   readonly name: string
   readonly #root: string
   readonly #disk: Disk
   readonly #owner: Owner
   readonly #room: Room
   readonly #ballast: Ballast
+  /** Reads the real file system; a test's own is read call by call. */
+  readonly #scanner: Scanner | undefined
   #temporaryCount = 0
 
   private constructor(options: LocalOptions) {
     this.name = options.name ?? 'local'
     this.#root = resolve(options.root)
     this.#disk = explained(options.disk ?? nodeDisk)
+    this.#scanner = options.disk === undefined ? new Scanner() : undefined
     const temporaries = join(this.#root, temporaryName)
     this.#owner = new Owner(this.#disk, temporaries, options.provesDeath ?? true)
     this.#room = new Room(this.#disk, this.#root, options.lowWaterBytes)
@@ -89,6 +94,7 @@ export class LocalBackend implements Backend, Unfinished, Owners, Space {
 
   /** Ends this process's part; call it when nothing is under way. */
   async close(): Promise<void> {
+    await this.#scanner?.close()
     await this.#owner.end()
   }
 
@@ -191,6 +197,19 @@ export class LocalBackend implements Backend, Unfinished, Owners, Space {
     // A link in the prefix leads elsewhere, as it does in a key.
     if (prefix !== '' && (await this.#find(`${prefix}x`)) === 'foreign') return
     yield* listObjects(this.#disk, this.#root, prefix)
+  }
+
+  async *scan(prefix: string, known: ReadonlyMap<string, string>): AsyncIterable<Scanned> {
+    assertPrefix(prefix)
+    if (this.#scanner && (prefix === '' || (await this.#find(`${prefix}x`)) !== 'foreign')) {
+      yield* this.#scanner.scan(this.#root, prefix, known)
+      return
+    }
+    for await (const stat of this.list(prefix)) {
+      const isWanted = known.get(stat.key) !== stat.tag && stat.size <= exclusiveBytesMax
+      const bytes = isWanted ? await orUndefined(this.get(stat.key)) : undefined
+      yield bytes ? { stat, content: await readAll(bytes) } : { stat }
+    }
   }
 
   async delete(key: string): Promise<void> {

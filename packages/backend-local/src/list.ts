@@ -68,14 +68,17 @@ async function children(place: Place, prefix: string): Promise<string[]> {
     if (isForeign && isImageError(error, 'permission_denied')) return []
     throw error
   }
-  const names: string[] = []
-  for (const entry of entries) {
-    // Neither links nor anything special: those are not ours. A folder sorts as "a/", so that
-    // "a-b/x" comes before "a/x".
-    if (entry.isDirectory() && isInKeys(prefix, entry.name, '/x')) names.push(`${entry.name}/`)
-    else if (entry.isFile() && isInKeys(prefix, entry.name, '')) names.push(entry.name)
-  }
-  return names.toSorted()
+  // A folder sorts as "a/", so that "a-b/x" comes before "a/x".
+  return entries
+    .filter((entry) => isListed(prefix, entry))
+    .map((entry) => (entry.isDirectory() ? `${entry.name}/` : entry.name))
+    .toSorted()
+}
+
+/** Neither links, nor anything special, nor what can be in no key: those are not ours. */
+export function isListed(prefix: string, entry: Dirent): boolean {
+  if (entry.isDirectory()) return isInKeys(prefix, entry.name, '/x')
+  return entry.isFile() && isInKeys(prefix, entry.name, '')
 }
 
 function isInKeys(prefix: string, name: string, rest: string): boolean {

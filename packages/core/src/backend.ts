@@ -119,6 +119,22 @@ export interface Space {
   space(): Promise<{ freeBytes: number; totalBytes: number }>
 }
 
+/** One object of a scan; without content when its tag is known, or when it is over 1 MiB. */
+export interface Scanned {
+  stat: Stat
+  content?: Uint8Array
+}
+
+/** Optional power: a list with the contents of small objects, cheaper than a `get` of each. */
+export interface Scan {
+  /** As `list`, but in no order. `known` is the tag of each key whose content is not wanted. */
+  scan(prefix: string, known: ReadonlyMap<string, string>): AsyncIterable<Scanned>
+}
+
+export function hasScan(backend: Backend): backend is Backend & Scan {
+  return 'scan' in backend
+}
+
 export function hasUnfinished(backend: Backend): backend is Backend & Unfinished {
   return 'unfinished' in backend && 'discard' in backend
 }

@@ -2,7 +2,7 @@
 // the store each time; only the list of all names may be a few seconds old.
 
 import pLimit from 'p-limit'
-import { type Backend, type Stat, readAll } from './backend.ts'
+import { type Backend, type Scanned, type Stat, hasScan, readAll } from './backend.ts'
 import { isImageError, orUndefined } from './errors.ts'
 import { catalogPrefix, parseRecordKey, recordKey, recordPrefix } from './layout.ts'
 import { type VersionRecord, compareNewestFirst, parseRecord } from './record.ts'
@@ -109,12 +109,12 @@ export class Catalog {
     const changed = (this.#changedMeanwhile = new Set<string>())
     const found = new Map<string, Map<string, Cached>>()
     const reads: Promise<void>[] = []
-    for await (const stat of this.#backend.list(catalogPrefix)) {
+    for await (const { stat, content } of this.#scan()) {
       const name = parseRecordKey(stat.key)?.name
       if (name === undefined) continue
       let records = found.get(name)
       if (!records) found.set(name, (records = new Map()))
-      const pending = this.#read(stat, this.#names.get(name), records)
+      const pending = this.#read(stat, this.#names.get(name), records, content)
       if (!pending) continue
       // Awaited below; where the list fails before that, its failure is the one to tell.
       pending.catch(() => {})
@@ -125,6 +125,21 @@ export class Catalog {
     const changes = this.#replace(found, changed)
     this.#refreshedAtMs = startedAtMs
     return changes
+  }
+
+  /** The whole catalog, with the contents of what is not known where that is cheap. */
+  async *#scan(): AsyncGenerator<Scanned> {
+    if (!hasScan(this.#backend)) {
+      for await (const stat of this.#backend.list(catalogPrefix)) yield { stat }
+      return
+    }
+    const known = new Map<string, string>()
+    for (const records of this.#names.values()) {
+      for (const { record, tag } of records.values()) {
+        known.set(recordKey(record.name, record.version), tag)
+      }
+    }
+    yield* this.#backend.scan(catalogPrefix, known)
   }
 
   #replace(found: Map<string, Map<string, Cached>>, changed: Set<string>): CatalogChanges {
@@ -154,29 +169,42 @@ export class Catalog {
     stat: Stat,
     known: Map<string, Cached> | undefined,
     found: Map<string, Cached>,
+    content?: Uint8Array,
   ): Promise<void> | undefined {
-    const key = parseRecordKey(stat.key)
-    if (!key) return undefined
-    const cached = known?.get(key.version)
+    const version = parseRecordKey(stat.key)?.version
+    if (version === undefined) return undefined
+    const cached = known?.get(version)
     if (cached?.tag === stat.tag) {
-      found.set(key.version, cached)
+      found.set(version, cached)
+      return undefined
+    }
+    const take = (body: Uint8Array): void => {
+      const entry = this.#parse(stat, body)
+      if (!entry) return
+      found.set(version, entry)
+      // A record never changes: one that was added here learns its tag by the first look.
+      if (known?.get(version)?.record.id === entry.record.id) known.set(version, entry)
+    }
+    if (content) {
+      take(content)
       return undefined
     }
     return this.#limit(async () => {
-      try {
-        const bytes = await orUndefined(this.#backend.get(stat.key))
-        if (!bytes) return
-        const record = parseRecord(stat.key, (await readAll(bytes)).toString())
-        if (recordKey(record.name, record.version) !== stat.key) return
-        const entry = { tag: stat.tag, record }
-        found.set(key.version, entry)
-        // A record never changes: one that was added here learns its tag by the first look.
-        if (known?.get(key.version)?.record.id === record.id) known.set(key.version, entry)
-      } catch (error) {
-        // One broken record must not hide all others.
-        if (!isImageError(error, 'data_loss')) throw error
-        this.#onProblem(error)
-      }
+      const bytes = await orUndefined(this.#backend.get(stat.key))
+      if (bytes) take(await readAll(bytes))
     })
+  }
+
+  /** Undefined for what is no record, or that of another key: one must not hide all others. */
+  #parse(stat: Stat, body: Uint8Array): Cached | undefined {
+    try {
+      const record = parseRecord(stat.key, Buffer.from(body).toString())
+      const isOwn = recordKey(record.name, record.version) === stat.key
+      return isOwn ? { tag: stat.tag, record } : undefined
+    } catch (error) {
+      if (!isImageError(error, 'data_loss')) throw error
+      this.#onProblem(error)
+      return undefined
+    }
   }
 }
