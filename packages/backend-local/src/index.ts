@@ -68,28 +68,30 @@ export class LocalBackend implements Backend, Unfinished, Owners, Space, Scan {
   }
 
   async #begin(): Promise<void> {
-    const root = await this.#disk.open(this.#root, constants.O_RDONLY | constants.O_DIRECTORY)
-    let stats: BigIntStats
     try {
-      stats = await root.stat()
-    } finally {
+      const root = await this.#disk.open(this.#root, constants.O_RDONLY | constants.O_DIRECTORY)
       await root.close()
-    }
-    try {
-      // Who can not even begin on a full medium could not delete anything from it.
-      await this.#ballast.spend(() => this.#owner.begin())
+      await this.#owner.begin()
     } catch (error) {
-      if (!isImageError(error, 'permission_denied')) throw error
-      const mode = (stats.mode & 0o7777n).toString(8)
-      throw new ImageError(
-        'permission_denied',
-        `User ${process.getuid?.() ?? '?'} may not write in ${this.#root}, which has mode ${mode} ` +
-          `and belongs to user ${stats.uid}, group ${stats.gid}. Let that user write there.`,
-        { cause: error },
-      )
+      if (isImageError(error, 'permission_denied')) throw await this.#denied(error)
+      throw error
     }
     await this.sweepDead()
     await this.#ballast.restock()
+  }
+
+  async #denied(cause: ImageError): Promise<ImageError> {
+    const stats = await this.#disk.lstat(this.#root).catch(() => undefined)
+    const whose = stats
+      ? `, which has mode ${(stats.mode & 0o7777n).toString(8)} and belongs to user ${stats.uid}, ` +
+        `group ${stats.gid}`
+      : ''
+    const who = `User ${process.getuid?.() ?? '?'}`
+    return new ImageError(
+      'permission_denied',
+      `${who} may not write in ${this.#root}${whose}. Let that user read and write there.`,
+      { cause, reason: 'storage_unavailable' },
+    )
   }
 
   /** Ends this process's part; call it when nothing is under way. */

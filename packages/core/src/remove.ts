@@ -41,9 +41,11 @@ export async function removeImage(
   for (const uuid of uuids) marks.set(uuid, await markBytes(backend, name, uuid))
   for (const record of oldestFirst) {
     const key = recordKey(name, record.version)
+    const current = await readRecord(backend, key)
     // Another delete may have been faster, and the label be that of a new image, whose bytes have no
     // mark of ours.
-    if ((await readRecord(backend, key))?.id === record.id) await backend.delete(key)
+    if (current && current.id !== record.id) continue
+    if (current) await backend.delete(key)
     catalog.remove(name, record.version)
   }
   await rooms.at?.('records removed')
