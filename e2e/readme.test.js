@@ -60,7 +60,11 @@ test('the README stays short, and every file that it names is there', () => {
 })
 
 function readPath(path) {
-  assert.not.throws(() => readFileSync(join(root, path)), (error) => error.code !== 'EISDIR', path)
+  assert.not.throws(
+    () => readFileSync(join(root, path)),
+    (error) => error.code !== 'EISDIR',
+    path,
+  )
 }
 
 test.run()

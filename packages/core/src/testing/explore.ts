@@ -224,7 +224,7 @@ function namer(alike: number): (state: State) => string {
     const text = objectNumbers.toSorted((a, b) => a - b)
     const at = places.map((place) => {
       // What an actor that has ended had seen makes no difference any more.
-      if ('outcome' in place.next) return number(place.next.outcome)
+      if ('outcome' in place.next) return String(number(place.next.outcome))
       const listing = place.listing ? number(place.listing.join(' ')) : ''
       return `${place.id}:${listing}`
     })
