@@ -12,7 +12,7 @@
 // remover finds that record. Nobody takes another's mark away: its remover may be paused before (4).
 
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Backend, bytesOf, readAll } from './backend.ts'
+import { type Backend, bytesOf, hasOwners, readAll } from './backend.ts'
 import { ImageError, isImageError, orUndefined } from './errors.ts'
 import {
   bytesKey,
@@ -174,13 +174,22 @@ export async function readRecord(
   return parseRecord(key, (await readAll(bytes)).toString())
 }
 
+/** What a mark says. */
+export interface Mark {
+  name: string
+  uuid: string
+  /** Of the remover, as in a claim: once it is dead for certain, it will not wake. */
+  owner?: string
+}
+
 /**
  * Forbids new references to the bytes of an ingest. Returns the mark, for `removeMarked`: it stays
  * for as long as a paused publisher may wake.
  */
 export async function markBytes(backend: Backend, name: string, uuid: string): Promise<string> {
   const mark = markKey(name, uuid, freshId())
-  await backend.put(mark, bytesOf(`${JSON.stringify({ name, uuid })}\n`), { ifAbsent: true })
+  const content: Mark = { name, uuid, ...(hasOwners(backend) && { owner: backend.owner }) }
+  await backend.put(mark, bytesOf(`${JSON.stringify(content)}\n`), { ifAbsent: true })
   return mark
 }
 

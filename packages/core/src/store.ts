@@ -42,11 +42,15 @@ export class ImageStore {
   readonly #timers: NodeJS.Timeout[] = []
   #listedAtMs = -Infinity
   #tending: Promise<void> | undefined
+  #isClosed = false
   /** The work of others as it was last told, by uuid. */
   #told = new Map<string, Image>()
 
   private constructor(backend: Backend, options: StoreOptions) {
-    const onProblem = options.onProblem ?? (() => {})
+    // What is cut off by the end of the store is no news.
+    const onProblem = (error: Error): void => {
+      if (!this.#isClosed) options.onProblem?.(error)
+    }
     this.#rooms = {
       backend,
       catalog: new Catalog(backend, onProblem),
@@ -177,6 +181,7 @@ export class ImageStore {
 
   /** Ends the timers and threads. Work in flight must have been aborted by its signals before. */
   async close(): Promise<void> {
+    this.#isClosed = true
     for (const timer of this.#timers) clearInterval(timer)
     this.#rooms.jobs.close()
     await this.#tending?.catch(() => {})

@@ -4,7 +4,16 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { bytesKey, claimKey, configKey, markKey, recordKey } from './layout.ts'
 import { MemoryBackend } from './testing/memory.ts'
-import { disk, failure, inTown, keysOf, latch, request, streamOf } from './testing/rig.ts'
+import {
+  type Town,
+  disk,
+  failure,
+  inTown,
+  keysOf,
+  latch,
+  request,
+  streamOf,
+} from './testing/rig.ts'
 
 const sweeping = suite('sweep')
 
@@ -88,6 +97,40 @@ sweeping(
     town.pass(1.1)
     await store.sweep()
     assert.equal(town.keys(), [...kept, '.jobs/notes.txt'].toSorted())
+  }),
+)
+
+/** Dies when its mark is there, before the record goes. */
+async function dieDeleting(town: Town, name: string, isKilled: boolean): Promise<void> {
+  const victim = await town.open({
+    at: (step) => {
+      if (step !== 'records removed') return
+      if (isKilled) town.medium.kill(victim.backend.owner)
+      throw new Error('stopped')
+    },
+  })
+  await victim.store.ingest(request(name), () => streamOf(disk()))
+  await victim.store.rollback(name, '1')
+  await failure(victim.store.remove(name, { version: '2' })).catch(() => {})
+  assert.is(town.keys('.marks/').length, 1)
+}
+
+sweeping(
+  'the mark of a dead remover goes when a record names the bytes: they may be named again',
+  inTown(async (town) => {
+    await dieDeleting(town, 'jammy', true)
+    const { store } = await town.open()
+    assert.is(town.keys('.marks/').length, 0)
+    assert.is((await store.rollback('jammy', '1')).version, '2')
+  }),
+)
+
+sweeping(
+  'the mark of a remover that may be alive stays: it may go on',
+  inTown(async (town) => {
+    await dieDeleting(town, 'jammy', false)
+    await town.open()
+    assert.is(town.keys('.marks/').length, 1)
   }),
 )
 

@@ -1,7 +1,7 @@
 // What nobody works on any more is ended, and what it left is removed: the work of dead processes,
 // old failures, old marks, unfinished bytes. Only ever what a job or a mark of ours names.
 
-import { type Backend, type Stat, bytesOf, hasUnfinished } from './backend.ts'
+import { type Backend, type Stat, bytesOf, hasOwners, hasUnfinished, readAll } from './backend.ts'
 import type { Job, OwnJob } from './claim.ts'
 import { orUndefined } from './errors.ts'
 import type { Jobs } from './job.ts'
@@ -14,8 +14,8 @@ import {
   parseMarkKey,
   recordKey,
 } from './layout.ts'
-import { firstKey, readRecord, removeBytes } from './publish.ts'
-import { freshId } from './record.ts'
+import { type Mark, firstKey, readRecord, removeBytes } from './publish.ts'
+import { freshId, parseObject } from './record.ts'
 import type { Rooms } from './rooms.ts'
 
 const nsPerHour = 3_600_000_000_000n
@@ -150,7 +150,8 @@ async function sweepMarks(rooms: Rooms, nowNs: bigint): Promise<void> {
     const { name, uuid } = bytes
     const there = await orUndefined(backend.stat(bytesKey(name, uuid)))
     if (there && (await isNobodys(jobs, name, uuid))) {
-      await removeBytes(backend, name, uuid, rooms)
+      const isNamed = !(await removeBytes(backend, name, uuid, rooms))
+      if (isNamed && (await isDeadOnes(backend, mark.key))) await backend.delete(mark.key)
     }
     if (!there) await removeBrokenRecords(rooms, name, uuid)
     if (nowNs - mark.modifiedAt <= markAgeMaxNs) continue
@@ -158,6 +159,14 @@ async function sweepMarks(rooms: Rooms, nowNs: bigint): Promise<void> {
     if (!there && (await isNobodys(jobs, name, uuid))) await backend.delete(bytesKey(name, uuid))
     await backend.delete(mark.key)
   }
+}
+
+/** Whether the remover that put the mark is dead for certain: it will not wake and go on. */
+async function isDeadOnes(backend: Backend, mark: string): Promise<boolean> {
+  if (!hasOwners(backend)) return false
+  const bytes = await orUndefined(backend.get(mark))
+  const { owner } = parseObject(mark, bytes ? (await readAll(bytes)).toString() : '{}') as Mark
+  return owner !== undefined && (await backend.isGone(owner))
 }
 
 /** Removes the records that name only bytes which are gone: they were not acknowledged. */
