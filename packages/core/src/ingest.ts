@@ -131,15 +131,12 @@ export class Intake {
   async #begin(request: IngestRequest, records: readonly VersionRecord[]): Promise<OwnJob> {
     const { name, version, size, description } = request
     // Those that must be new race for the first label, so that one of them wins.
-    const counts = version === undefined && !request.mustBeNew
-    const jobs = counts ? await this.#rooms.jobs.list(name) : []
-    const labels = [
-      ...records.map((record) => record.version),
-      ...jobs.map((job) => job.claim.version),
-    ]
+    const labels = records.map((record) => record.version)
+    const next = async (): Promise<string> =>
+      request.mustBeNew ? nextVersion(labels) : await this.#nextVersion(name, labels)
     const own = await this.#rooms.jobs.begin({
       name,
-      version: version ?? nextVersion(labels),
+      version: version ?? (await next()),
       versionGiven: version !== undefined,
       description,
       ...(size === undefined ? {} : { size }),
@@ -191,7 +188,7 @@ export class Intake {
         : await this.#rooms.catalog.fresh(base.name)
       const labels = [...records.map((record) => record.version), ...tried]
       const isFree = request !== undefined && !labels.includes(base.version)
-      const version = given ?? (isFree ? base.version : nextVersion(labels))
+      const version = given ?? (isFree ? base.version : await this.#nextVersion(base.name, labels))
       const sequence = Math.max(0, ...records.map((record) => record.sequence)) + 1
       const publishedAt = new Date().toISOString()
       const record = { ...base, id: freshId(), version, sequence, publishedAt }
@@ -207,6 +204,12 @@ export class Intake {
       }
     }
     throw new ImageError('aborted', `Too many uploads of ${base.name} race; try again.`)
+  }
+
+  /** Also past the labels of work in flight or failed: those would be taken for this one's. */
+  async #nextVersion(name: string, labels: readonly string[]): Promise<string> {
+    const jobs = await this.#rooms.jobs.list(name)
+    return nextVersion([...labels, ...jobs.map((job) => job.claim.version)])
   }
 
   /** It is published: what is left of the work goes. A failure here takes nothing back. */

@@ -2,7 +2,7 @@
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { failOnce, failure, inTown, keysOf, put, request } from './testing/rig.ts'
+import { failOnce, failure, inTown, keysOf, put, request, skip } from './testing/rig.ts'
 
 const failed = suite('store: failed images')
 
@@ -76,6 +76,39 @@ failed(
     await store.sweep()
     assert.is((await failure(store.get('jammy'))).code, 'not_found')
     assert.equal(town.keys(), [])
+  }),
+)
+
+failed(
+  'a rollback takes a version past those of failed images',
+  inTown(async (town) => {
+    const { store } = await town.open()
+    await put(store, 'jammy', 1)
+    await failOnce(store, 'jammy')
+    assert.is((await store.rollback('jammy', '1')).version, '3')
+    const found = (await store.versions('jammy')).map((each) => [each.version, each.state])
+    assert.equal(found.toSorted(), [
+      ['1', 'ready'],
+      ['2', 'failed'],
+      ['3', 'ready'],
+    ])
+  }),
+)
+
+failed(
+  'what had failed before somebody listens is not told as news',
+  inTown(async (town) => {
+    const [one, other] = [await town.open(), await town.open()]
+    await failOnce(one.store, 'jammy')
+    const told: string[] = []
+    other.store.subscribe((event) => {
+      told.push(event.kind === 'image' ? `${event.image.name} ${event.image.state}` : event.kind)
+    })
+    await other.store.tend()
+    await failOnce(one.store, 'noble')
+    skip(3000)
+    await other.store.tend()
+    assert.equal(told, ['noble failed'])
   }),
 )
 

@@ -44,7 +44,7 @@ export class ImageStore {
   #tending: Promise<void> | undefined
   #isClosed = false
   /** The work of others as it was last told, by uuid. */
-  #told = new Map<string, Image>()
+  #told: Map<string, Image> | undefined
 
   private constructor(backend: Backend, options: StoreOptions) {
     // What is cut off by the end of the store is no news.
@@ -212,6 +212,7 @@ export class ImageStore {
     const isWatched = this.#events.isHeard || performance.now() - this.#listedAtMs < listInterestMs
     if (isWatched && catalog.ageMs() > listAgeMs) await this.#refresh()
     if (this.#events.isHeard) await this.#tellOthersWork()
+    else this.#told = undefined
   }
 
   async #refresh(): Promise<void> {
@@ -226,13 +227,15 @@ export class ImageStore {
     for (const job of await this.#lookup.jobs()) {
       if (job.mine) continue
       const image = imageOfJob(job)
-      const before = this.#told.get(job.uuid)
+      const before = this.#told?.get(job.uuid)
       told.set(job.uuid, image)
+      // What had failed before anybody listened is no change.
+      if (!this.#told && job.end) continue
       if (before?.state !== image.state || before.processedSize !== image.processedSize) {
         this.#events.image(image)
       }
     }
-    const gone = [...this.#told.values()].filter((image) => !told.has(image.uuid))
+    const gone = [...(this.#told?.values() ?? [])].filter((image) => !told.has(image.uuid))
     this.#told = told
     for (const image of gone) await this.#lookup.tellOutcome(this.#events, image)
   }
