@@ -17,7 +17,7 @@ export async function startServer(storage, variables = {}) {
   const log = openSync(logPath, 'w')
   const startedAtMs = performance.now()
   const flags = (process.env.BENCH_NODE_FLAGS ?? '').split(' ').filter(Boolean)
-  const child = begin(process.execPath, [...flags, binary, 'serve'], {
+  const child = begin(process.execPath, ['--min-semi-space-size=16', ...flags, binary, 'serve'], {
     stdio: ['ignore', log, log, 'ipc'],
     // Nothing of the caller's own server.
     env: {

@@ -18,7 +18,12 @@ if (!env.BACKING_IMAGE_STORAGE_PATH) {
 
 const server = spawn(
   process.execPath,
-  [join(root, 'packages/server/bin/backing-image-manager.cjs'), 'serve'],
+  // As in the first line of the program.
+  [
+    '--min-semi-space-size=16',
+    join(root, 'packages/server/bin/backing-image-manager.cjs'),
+    'serve',
+  ],
   { env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] },
 )
 

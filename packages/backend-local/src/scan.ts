@@ -60,7 +60,9 @@ export class Scanner {
   }
 
   #start(): Worker {
-    const worker = new Worker(new URL('./scan-thread.js', import.meta.url))
+    const worker = new Worker(new URL('./scan-thread.js', import.meta.url), {
+      resourceLimits: { maxYoungGenerationSizeMb: 8 },
+    })
     worker.on('message', (reply: ScanReply) => this.#answer(reply))
     const end = (error: Error | undefined): void => {
       if (this.#worker === worker) this.#worker = undefined

@@ -40,7 +40,10 @@ class Thread {
   load = 0
 
   constructor() {
-    this.#worker = new Worker(new URL('./hash-thread.js', import.meta.url))
+    this.#worker = new Worker(new URL('./hash-thread.js', import.meta.url), {
+      // It keeps no objects; its nursery need not be that of the main thread.
+      resourceLimits: { maxYoungGenerationSizeMb: 4 },
+    })
     this.#worker.on('message', (reply: HashReply) => {
       this.#waiting.shift()?.resolve(reply)
       if (this.#waiting.length === 0) this.#worker.unref()

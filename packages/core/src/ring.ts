@@ -7,7 +7,7 @@ import { ImageError } from './errors.ts'
 export const pieceBytes: number = 1024 * 1024
 
 /** A stream may be so many pieces ahead of its reader. */
-const piecesPerStream = 4
+const piecesPerStream = 3
 /** Pieces are made so many at a time, and kept: as many as streams ever needed at once. */
 const piecesPerArena = 16
 
