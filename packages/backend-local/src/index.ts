@@ -71,7 +71,8 @@ export class LocalBackend implements Backend, Unfinished, Owners, Space, Scan {
     try {
       const root = await this.#disk.open(this.#root, constants.O_RDONLY | constants.O_DIRECTORY)
       await root.close()
-      await this.#owner.begin()
+      // Who can not even begin on a full medium could not delete anything from it.
+      await this.#ballast.spend(() => this.#owner.begin())
     } catch (error) {
       if (isImageError(error, 'permission_denied')) throw await this.#denied(error)
       throw error

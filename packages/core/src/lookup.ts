@@ -25,7 +25,7 @@ export interface Selection {
 /** Published bytes, ready to be read. */
 export interface OpenedImage {
   image: Image
-  /** When it was published, for Last-Modified. */
+  /** For Last-Modified: when it was published; of a file, when its bytes were written, to the second. */
   modifiedAt: Date
   /** Exactly the asked bytes, or it throws. Each chunk is lent: valid until the next is asked for. */
   read(range?: Range, signal?: AbortSignal): Promise<Bytes>
@@ -78,17 +78,23 @@ export class Lookup {
 
   async open(name: string, select: Selection): Promise<OpenedImage> {
     const record = await this.#record(name, select)
-    if (record) return await this.#opened(record)
+    if (record) {
+      return this.#opened(record, await this.#keyOf(record), new Date(record.publishedAt))
+    }
     const job = await this.#job(name, select)
     if (!job) throw notFound(name, select)
     throw notReady(imageOfJob(job))
   }
 
-  /** The bytes of one ingest, as long as any version names them. */
+  /** The bytes of one ingest, as long as any version names them: whichever it is, they look the same. */
   async openFile(name: string, uuid: string): Promise<OpenedImage> {
     const record = await this.#record(name, { uuid })
     if (!record) throw notFound(name, { uuid })
-    return await this.#opened(record)
+    const key = await this.#keyOf(record)
+    const stat = await orUndefined(this.#backend.stat(key))
+    if (!stat) throw notFound(name, { uuid })
+    const seconds = Number(stat.modifiedAt / 1_000_000_000n)
+    return this.#opened(record, key, new Date(seconds * 1000))
   }
 
   /** What a get by each name gives, in name order. */
@@ -172,12 +178,16 @@ export class Lookup {
     return newestJobs(jobs)[0]
   }
 
-  async #opened(record: VersionRecord): Promise<OpenedImage> {
+  async #keyOf(record: VersionRecord): Promise<string> {
     const key = (await firstKey(this.#backend, record)) ?? record.keys[0]
     if (key === undefined) throw notFound(record.name, { version: record.version })
+    return key
+  }
+
+  #opened(record: VersionRecord, key: string, modifiedAt: Date): OpenedImage {
     return {
       image: imageOfRecord(record),
-      modifiedAt: new Date(record.publishedAt),
+      modifiedAt,
       read: (range, signal) =>
         this.#backend.get(key, {
           lend: true,

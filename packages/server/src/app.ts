@@ -16,7 +16,7 @@ import { uploadForm } from './multipart.ts'
 import { openapiDocument } from './openapi.ts'
 import { ErrorWithHeaders, invalid, problemOf, problemResponse } from './problem.ts'
 import { unsupportedMedia } from './problem.ts'
-import { answerAndDiscard, isStillSending } from './reply.ts'
+import { answerAndDiscard, badHostOf, isStillSending } from './reply.ts'
 import { FileSigner } from './signature.ts'
 import { type Front, addUploadRoute, mediaType } from './upload.ts'
 import { baseUrl } from './view.ts'
@@ -39,6 +39,7 @@ export function createApp(deps: Deps): Hono<Env> {
   app.onError((error, c) => answerError(c, deps, error))
   app.use(everyRequest(deps))
   app.use(async (c, next) => {
+    assertHost(badHostOf(c.env.incoming))
     assertPath(c.env.incoming.url ?? '')
     await next()
   })
@@ -117,6 +118,12 @@ function requestId(c: Call): string {
 /** The pattern of the route, never the path: that may hold a signature, and there are too many. */
 function routeOf(c: Call): string {
   return c.req.routePath === '/*' ? 'none' : c.req.routePath
+}
+
+function assertHost(bad: string | undefined): void {
+  if (bad === undefined) return
+  const given = JSON.stringify(bad.slice(0, 80))
+  throw invalid(`The Host header is ${given}; a host, or host:port, is expected.`)
 }
 
 /**

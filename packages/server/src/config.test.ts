@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { ConfigError, type Environment, readClientConfig, readConfig } from './config.ts'
+import { firstCertificate, secondCertificate } from './testing/certificates.ts'
 
 const config = suite('config')
 const folder = mkdtempSync(join(tmpdir(), 'config-'))
@@ -233,13 +234,27 @@ config('tokens: the read token alone, or equal to the other, is a fault', () => 
 })
 
 config('TLS needs both files, which must be readable', () => {
-  const pem = file('tls.pem', 'x')
-  assert.equal(readConfig({ TLS_CERT_FILE: pem, TLS_KEY_FILE: pem }).tls, {
+  const pem = file('cert.pem', firstCertificate.cert)
+  const key = file('key.pem', firstCertificate.key)
+  assert.equal(readConfig({ TLS_CERT_FILE: pem, TLS_KEY_FILE: key }).tls, {
     certFile: pem,
-    keyFile: pem,
+    keyFile: key,
   })
   assert.match(faultsOf({ TLS_KEY_FILE: pem }).join('\n'), 'TLS_CERT_FILE: nothing was given')
   assert.is(faultsOf({ TLS_KEY_FILE: pem, TLS_CERT_FILE: '/nowhere' }).length, 1)
+})
+
+config('TLS files that are no PEM, or no pair, are faults that name their variables', () => {
+  const cert = file('first.pem', firstCertificate.cert)
+  const key = file('first.key', firstCertificate.key)
+  const other = file('second.key', secondCertificate.key)
+  const none = file('none.pem', 'x')
+  const faults = (certFile: string, keyFile: string) =>
+    faultsOf({ TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile }).map((each) => each.split(':')[0])
+  assert.equal(faults(none, key), ['TLS_CERT_FILE'])
+  assert.equal(faults(cert, none), ['TLS_KEY_FILE'])
+  assert.equal(faults(none, none), ['TLS_CERT_FILE', 'TLS_KEY_FILE'])
+  assert.equal(faults(cert, other), ['TLS_CERT_FILE, TLS_KEY_FILE'])
 })
 
 config('faults of single values and of combinations come together', () => {

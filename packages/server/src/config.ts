@@ -3,6 +3,7 @@
 
 import { z } from 'zod'
 import { type Environment, shown, withSecrets } from './secret.ts'
+import { keyPairFaults } from './tls.ts'
 import * as kind from './variable.ts'
 
 export type { Environment } from './secret.ts'
@@ -127,6 +128,9 @@ const variables = z.object({
 
 type Variables = z.output<typeof variables>
 
+/** All that a server reads. */
+export const variableNames: string[] = Object.keys(variables.shape)
+
 /**
  * Reads and checks the whole environment. An empty variable counts as unset. Throws a ConfigError
  * with every fault there is.
@@ -201,6 +205,8 @@ function combinationFaults(isSet: (name: string) => boolean, set: Environment): 
   if (isSet('API_READ_TOKEN') && !isSet('API_TOKEN')) {
     faults.push('API_TOKEN: nothing was given; API_READ_TOKEN is set and needs it.')
   }
+  const { TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile } = set
+  if (certFile && keyFile) faults.push(...keyPairFaults({ certFile, keyFile }))
   if (set['API_TOKEN'] && set['API_TOKEN'] === set['API_READ_TOKEN']) {
     faults.push('API_READ_TOKEN: the value of API_TOKEN was given; another one is expected.')
   }

@@ -28,13 +28,14 @@ export function addDownloadRoute(app: Hono<Env>, front: Front): void {
 
 /**
  * Answers a GET or HEAD of the image's bytes. `isImmutable`: the URL names the version, so that a
- * cache may keep them for ever.
+ * cache may keep them for ever. `filename` is what a browser saves them as.
  */
 export async function sendImage(
   c: Call,
   front: Front,
   opened: OpenedImage,
   isImmutable: boolean,
+  filename: string = fileName(opened.image),
 ): Promise<Response> {
   const { image, modifiedAt } = opened
   const etag = `"${image.currentChecksum}"`
@@ -55,7 +56,7 @@ export async function sendImage(
     ...validators,
     'Repr-Digest': formatDigests(image.checksums),
     'Content-Type': 'application/octet-stream',
-    'Content-Disposition': `attachment; filename="${fileName(image)}"`,
+    'Content-Disposition': `attachment; filename="${filename}"`,
     ...(range && { 'Content-Range': `bytes ${range.start}-${range.end}/${image.size}` }),
     'Content-Length': String(range ? range.end - range.start + 1 : image.size),
   }

@@ -1,10 +1,11 @@
-// The permanent URL of one version's bytes, for pullers without credentials: the signature in its
+// The permanent URL of the bytes of one ingest, for pullers without credentials: the signature in its
 // path is the credential. It takes no query and never redirects.
 
 import { ImageError, parseIngestId } from '@backing-image/core'
 import type { Hono } from 'hono'
 import { sendImage } from './download.ts'
 import type { Env } from './front.ts'
+import { invalid } from './problem.ts'
 import type { Front } from './upload.ts'
 
 export function addFileRoute(app: Hono<Env>, front: Front): void {
@@ -21,6 +22,19 @@ export function addFileRoute(app: Hono<Env>, front: Front): void {
     }
     const ingest = parseIngestId(id)
     if (!ingest) throw new ImageError('not_found', 'There is no such file.')
-    return await sendImage(c, front, await front.store.openFile(ingest.name, ingest.uuid), true)
+    const { name, uuid } = ingest
+    assertFileName(filename, name)
+    // The same headers as long as the URL lives, whichever version names the bytes by then.
+    return await sendImage(c, front, await front.store.openFile(name, uuid), true, filename)
   })
+}
+
+/** Unsigned, it may be anything that somebody put into a link. */
+function assertFileName(filename: string, name: string): void {
+  const isPlain = /^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$/.test(filename)
+  if (isPlain && filename.startsWith(`${name}-`)) return
+  throw invalid(
+    `The file name is ${JSON.stringify(filename.slice(0, 80))}; at most 200 letters, digits, ".", ` +
+      `"_" and "-" that begin with "${name}-" are expected. Take the URL from the image's links.file.`,
+  )
 }

@@ -162,6 +162,11 @@ hostile('sizes over the limit are 413, told from the head where it tells', async
     'POST /v1/backing-images HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n' +
       'Content-Type: multipart/form-data; boundary=x\r\n\r\n',
   )
+  const disposition = 'Content-Disposition: form-data; name='
+  const begin =
+    `--x\r\n${disposition}"name"\r\n\r\nubuntu\r\n` +
+    `--x\r\n${disposition}"file"; filename="x"\r\n\r\n`
+  endless.socket.write(`${begin.length.toString(16)}\r\n${begin}\r\n`)
   const chunk = `10000\r\n${'p'.repeat(65_536)}\r\n`
   for (let count = 0; count < 40; count++) endless.socket.write(chunk)
   assert.match(await endless.until(/"code"/), /^HTTP\/1.1 413 /)
@@ -214,6 +219,31 @@ hostile('a broken chunked body is 400 and nothing of it stays', async () => {
   assert.match(await line.ended(), /^HTTP\/1.1 400 /)
   await eventually(async () => (await server.store.versions('ubuntu'))[0]?.state === 'failed')
   await nothingStored()
+})
+
+hostile('a Host that is none is 400 with an id, and says what is wrong', async () => {
+  for (const host of ['a b', 'user@evil', 'x:99999', 'a/b', 'x:', '[::1']) {
+    const line = await wire(server)
+    line.socket.write(`GET /health HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`)
+    const answer = await line.ended()
+    assert.match(answer, /^HTTP\/1.1 400 /, host)
+    assert.match(answer, /\r\nx-request-id: [0-9a-f-]{36}\r\n/i, host)
+    assert.match(answer, `The Host header is ${JSON.stringify(JSON.stringify(host)).slice(1, -1)}`)
+    assert.match(answer, '"code":"invalid_request"')
+  }
+  for (const host of ['here', 'HERE.example.org:80', '127.0.0.1:1', '[::1]:8080', '[::1]']) {
+    const line = await wire(server)
+    line.socket.write(`GET /health HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`)
+    assert.match(await line.ended(), /^HTTP\/1.1 200 /, host)
+  }
+})
+
+hostile('an empty parameter is 400; probes may add what they like', async () => {
+  assert.is((await ask(server, 'GET', '/v1/backing-images?state=')).status, 400)
+  assert.is((await ask(server, 'GET', '/v1/backing-images/ubuntu?state=')).status, 400)
+  for (const path of ['/health', '/ready', '/metrics', '/openapi.json']) {
+    assert.is((await ask(server, 'GET', `${path}?probe=1`)).status, 200, path)
+  }
 })
 
 hostile('an id of the client is taken only when it is sane', async () => {

@@ -98,4 +98,81 @@ manifest(
   },
 )
 
+const most = 1024 * 1024 - 100
+const nests: Record<string, (depth: number) => string> = {
+  '[': (depth) => '['.repeat(depth),
+  '[]': (depth) => '['.repeat(depth) + ']'.repeat(depth),
+  '{a:': (depth) => '{a: '.repeat(depth),
+  '- ': (depth) => '- '.repeat(depth),
+  '? ': (depth) => '? '.repeat(depth),
+  'a: ': (depth) => 'a: '.repeat(depth),
+  '- [': (depth) => '- '.repeat(depth / 2) + '['.repeat(depth / 2),
+  '- ? ': (depth) => '- ? '.repeat(depth),
+  'a document before': (depth) => `a: 1\n---\n${'['.repeat(depth)}`,
+  'a quote that is none': (depth) => `a: it's \nb: ${'['.repeat(depth)}`,
+}
+/** As deep as 1 MiB lets it be. */
+const indented = (line: string) => (depth: number) => {
+  const levels = Math.min(depth, 1400)
+  return Array.from({ length: levels }, (_, level) => ' '.repeat(level) + line).join('\n')
+}
+nests['indented keys'] = indented('a:')
+nests['indented keys and lists'] = (depth) =>
+  Array.from({ length: Math.min(depth, 700) }, (_, level) => {
+    const indentation = ' '.repeat(level * 2)
+    return level === 0 ? 'a:' : `${indentation.slice(2)}- a:`
+  }).join('\n')
+
+manifest('YAML nested deeper than 64 levels is refused, and at once', async () => {
+  const server = await serving()
+  const headers = { 'content-type': 'application/yaml' }
+  for (const [what, nest] of Object.entries(nests)) {
+    for (const depth of [100, 3000, 10_000, 100_000]) {
+      const body = nest(depth).slice(0, most)
+      const begin = Date.now()
+      const { status, json } = await askJson(server, 'POST', '/v1/backing-images', {
+        body,
+        headers,
+      })
+      const took = Date.now() - begin
+      assert.is(status, 400, `${what} ${depth}`)
+      assert.match(json.detail, /nested over 64 levels/, `${what} ${depth}`)
+      assert.ok(took < 1000, `${what} ${depth} took ${took} ms`)
+    }
+  }
+  assert.equal(await server.keys(), [])
+  await server.close()
+})
+
+manifest('JSON nested deeper than 64 levels is refused; brackets in its text do not count', () => {
+  const parse = (text: string) => parseDocument(text, 'application/json')
+  for (const depth of [100, 3000, 10_000, 100_000]) {
+    assert.throws(() => parse('['.repeat(depth) + ']'.repeat(depth)), /nested over 64/)
+    assert.throws(() => parse(`{"\\"":${'{"a":'.repeat(depth)}`), /nested over 64/)
+  }
+  const flat = [`${'['.repeat(500)}"\\`, [['{'.repeat(500)]]]
+  assert.equal(parse(JSON.stringify(flat)), flat)
+  assert.equal(parse('['.repeat(64) + ']'.repeat(64)), JSON.parse('['.repeat(64) + ']'.repeat(64)))
+})
+
+manifest(
+  'YAML that is flat may have any text, and 1 MiB of small pieces is refused at once',
+  () => {
+    const parse = (text: string) => parseDocument(text, 'application/yaml')
+    const deep = '[{-? '.repeat(500)
+    assert.equal(parse(`a: "${deep}"\nb: '${deep}'\nc: |\n  ${deep}\n# ${deep}`), {
+      a: deep,
+      b: deep,
+      c: `${deep}\n`,
+    })
+    assert.is(JSON.stringify(parse('['.repeat(60) + ']'.repeat(60))).length, 120)
+    for (const piece of ['-\n', '[],', 'a: 1\n', ',', '&a ', '\n', '---\n', '%a\n', '!']) {
+      const begin = Date.now()
+      assert.throws(() => parse(piece.repeat(most / piece.length)), 'The', JSON.stringify(piece))
+      const took = Date.now() - begin
+      assert.ok(took < 3000, `${JSON.stringify(piece)} took ${took} ms`)
+    }
+  },
+)
+
 manifest.run()

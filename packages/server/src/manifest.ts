@@ -12,6 +12,7 @@ import {
 import { parseAllDocuments, visit } from 'yaml'
 import { z } from 'zod'
 import { readText } from './body.ts'
+import { assertFlatJson, assertFlatYaml } from './depth.ts'
 import type { Call } from './front.ts'
 import { invalid } from './problem.ts'
 import { readQuery } from './query.ts'
@@ -50,12 +51,14 @@ export async function createFromDocument(c: Call, front: Front): Promise<Respons
 /** One document as plain values. */
 export function parseDocument(text: string, type: string): unknown {
   if (!yamlTypes.includes(type)) {
+    assertFlatJson(text)
     try {
       return JSON.parse(text)
     } catch (error) {
       throw invalid(`The body is no JSON: ${(error as Error).message}.`)
     }
   }
+  assertFlatYaml(text)
   const documents = parseAllDocuments(text, { merge: false, logLevel: 'silent' })
   const [document] = documents
   if (!Array.isArray(documents) || document === undefined || documents.length !== 1) {

@@ -5,6 +5,7 @@
 import { Busboy, type BusboyInstance } from '@fastify/busboy'
 import { assertName, type Bytes, ImageError, asError } from '@backing-image/core'
 import { bodyOf, contentLength } from './body.ts'
+import { FormFrame, broken, headerBytesMax, headersMax } from './form-frame.ts'
 import type { Call } from './front.ts'
 import { invalid } from './problem.ts'
 import { readQuery } from './query.ts'
@@ -15,6 +16,9 @@ import { type Front, assertIdentity, assertSize, ingest, ingestRequest, inTurn }
 const formBytesMax = 1024 * 1024
 const fieldBytesMax = 64 * 1024
 const fieldsMax = 100
+/** RFC 2046 §5.1.1: 1 to 70 characters, of which a blank is not the last. */
+const boundaryForm =
+  /;\s*boundary=(?:"([\w'()+,./:=? -]{0,69}[\w'()+,./:=?-])"|([\w'()+,./:=?-]{1,70}))\s*(?:;|$)/i
 
 const singleFields = ['name', ...singleOptions] as const
 const order = 'Fields in this order are expected: name, optional ones, file.'
@@ -49,12 +53,14 @@ type FileStream = AsyncIterable<Uint8Array> & { destroy(error: Error): unknown }
 /** One form: `read` gives the fields before the file, then `file` its bytes. */
 export class Form {
   readonly #parser: BusboyInstance
+  readonly #frame: FormFrame
   readonly #bytesMax: number
   readonly #fields: GivenOptions & { name?: string } = {}
   readonly #head = new Settled<Fields>()
   readonly #whole = new Settled<void>()
   #file: FileStream | undefined
   #failure: Error | undefined
+  #parsedParts = 0
   #isParsed = false
   #isRead = false
   #isStopped = false
@@ -63,16 +69,24 @@ export class Form {
   /** Throws `invalid_request` unless the content type has a boundary. */
   constructor(contentType: string, bytesMax: number) {
     this.#bytesMax = bytesMax
-    // RFC 2046 §5.1.1: of 1 to 70 characters.
-    if (!/;\s*boundary=("[^"]{1,70}"|[^\s;"]{1,70})\s*(;|$)/i.test(contentType)) {
+    const [, quoted, bare] = boundaryForm.exec(contentType) ?? []
+    const boundary = quoted ?? bare
+    if (boundary === undefined) {
       throw invalid(
         'The Content-Type has no boundary: multipart/form-data; boundary=… is expected.',
       )
     }
+    this.#frame = new FormFrame(boundary)
     const parser = new Busboy({
       headers: { 'content-type': contentType },
       isPartAFile: (name) => name === 'file',
-      limits: { fields: fieldsMax, fieldSize: fieldBytesMax, headerPairs: 32, headerSize: 16_384 },
+      limits: {
+        fields: fieldsMax,
+        fieldSize: fieldBytesMax,
+        headerPairs: headersMax,
+        // More than the frame lets through: it drops what has too many without a word.
+        headerSize: 2 * headerBytesMax,
+      },
     })
     this.#parser = parser
     parser.on('field', (name: string | undefined, value, _, isTruncated) =>
@@ -84,9 +98,7 @@ export class Form {
       this.#attempt(() => this.#beginFile(stream, filename))
     })
     parser.on('fieldsLimit', () => this.#fail(invalid(`The form has over ${fieldsMax} fields.`)))
-    parser.on('error', (error) =>
-      this.#fail(invalid(`The form is broken: ${asError(error).message}.`)),
-    )
+    parser.on('error', (error) => this.#fail(broken(asError(error).message)))
     parser.on('finish', () => {
       this.#isParsed = true
       this.#attempt(() => this.#finish())
@@ -121,6 +133,7 @@ export class Form {
       if (this.#isStopped) return
       length += chunk.length
       if (length > this.#bytesMax) throw tooLarge(this.#bytesMax)
+      this.#frame.push(chunk)
       // Comes back when the reader of the file has room: the socket waits for the store.
       await new Promise<void>((resolve) => {
         this.#parsed = resolve
@@ -128,12 +141,14 @@ export class Form {
       })
       if (this.#isStopped) return
     }
+    this.#frame.end()
     this.#isRead = true
     this.#parser.end()
     this.#finish()
   }
 
   #addField(name: string | undefined, value: string, isTruncated: boolean): void {
+    this.#parsedParts += 1
     const shown = JSON.stringify((name ?? '').slice(0, 80))
     if (this.#file) throw invalid(`The field ${shown} comes after the file. ${order}`)
     if (isTruncated) throw invalid(`The field ${shown} has over ${fieldBytesMax} bytes.`)
@@ -152,6 +167,7 @@ export class Form {
   }
 
   #beginFile(stream: FileStream, filename: string | undefined): void {
+    this.#parsedParts += 1
     if (this.#file) {
       stream.destroy(new Error('a second file'))
       throw invalid('The form has two files; one image is taken at a time.')
@@ -167,6 +183,10 @@ export class Form {
   /** What may follow the last boundary must have come too: it is part of the request. */
   #finish(): void {
     if (!this.#isParsed || !this.#isRead) return
+    const { parts } = this.#frame
+    if (this.#parsedParts !== parts) {
+      throw broken(`${parts - this.#parsedParts} of its ${parts} parts can not be read`)
+    }
     if (!this.#file) throw invalid(`The form has no field "file". ${order}`)
     this.#whole.resolve()
   }

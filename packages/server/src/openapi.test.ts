@@ -5,9 +5,11 @@ import { ImageStore, reasons } from '@backing-image/core'
 import { MemoryBackend } from '@backing-image/core/testing'
 import { pino } from 'pino'
 import { createApp } from './app.ts'
+import { variableNames } from './config.ts'
 import { Metrics } from './metrics.ts'
 import { openapiDocument } from './openapi.ts'
 import { Health } from './ready.ts'
+import { secrets } from './secret.ts'
 import { statusOf } from './status.ts'
 import { testConfig } from './testing/serving.ts'
 
@@ -56,6 +58,29 @@ openapi('docs/api.md lists every code of an error with its status', async () => 
     ([, code, status]) => `${code} ${status}`,
   )
   assert.equal(rows.toSorted(), reasons.map((code) => `${code} ${statusOf(code)}`).toSorted())
+})
+
+openapi('docs/api.md lists every variable, and says which are secrets', async () => {
+  const guide = await readFile(new URL('../../../docs/api.md', import.meta.url), 'utf8')
+  const rows = [...guide.matchAll(/^\| `([A-Z0-9_]+)` \| [^|]+ \| ([^|]+) \|/gm)]
+  assert.equal(
+    rows.map(([, name = '']) => name).toSorted(),
+    [...variableNames, 'BACKING_IMAGE_MANAGER_URL'].toSorted(),
+  )
+  const told = rows
+    .filter(([, , kind = '']) => kind.startsWith('secret'))
+    .map(([, name = '']) => name)
+  assert.equal(told.toSorted(), secrets.toSorted())
+})
+
+openapi('uploads tell of a deletion meanwhile and know no force; files tell of a bad name', () => {
+  const { paths } = openapiDocument('0')
+  const text = (path: string) => JSON.stringify(paths[path])
+  assert.not.match(JSON.stringify(paths), '"force"')
+  assert.match(text('/v1/backing-images'), /"post".*"404"/)
+  assert.match(text('/v1/backing-images/{name}'), /"put".*"404".*"get"/)
+  assert.match(text('/files/{id}/{signature}/{filename}'), '"400"')
+  assert.match(text('/v1/backing-images/{name}/download'), '"If-Unmodified-Since"')
 })
 
 openapi(

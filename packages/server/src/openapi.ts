@@ -56,7 +56,8 @@ const digestHeaders = [
 
 /** Of all routes that stand behind a token. */
 const guarded = [401, 403]
-const ingestProblems = [400, ...guarded, 409, 412, 413, 415, 422, 429, 500, 503, 507]
+/** 404: the image was deleted while it came. */
+const ingestProblems = [400, ...guarded, 404, 409, 412, 413, 415, 422, 429, 500, 503, 507]
 
 const binary = { 'application/octet-stream': { schema: {} } }
 
@@ -64,6 +65,7 @@ const downloadParameters = [
   header('Range', 'One range of bytes; several give the whole.'),
   header('If-Range', 'A strong ETag.'),
   header('If-Match', 'ETags, one of which must be that of the image.'),
+  header('If-Unmodified-Since', 'A date; 412 when the image is later.'),
   header('If-None-Match', 'ETags that the client has.'),
   header('If-Modified-Since', 'A date; a later image is sent.'),
 ]
@@ -100,7 +102,7 @@ const imageRoutes = {
     },
     post: {
       summary: 'Upload as a form, or describe an image of another source type.',
-      parameters: [onlyNew, query('force', { type: 'boolean' }, 'Make a new version anyway.')],
+      parameters: [onlyNew],
       requestBody: {
         required: true,
         content: {
@@ -225,9 +227,9 @@ const otherRoutes = {
     },
   },
   '/files/{id}/{signature}/{filename}': download(
-    "The permanent URL of one version's bytes, without credentials.",
+    'The permanent URL of the bytes of one ingest, without credentials.',
     [path('id'), path('signature'), path('filename')],
-    downloadResponses,
+    { ...downloadResponses, ...problems(400) },
     open,
   ),
 }

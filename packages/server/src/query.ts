@@ -13,13 +13,14 @@ export function readQuery<Name extends string>(
   return onlyOnce(readQueries(c, ...allowed))
 }
 
-/** The values of what is given once; throws for what is given more often. */
+/** The values of what is given once; throws for what is given more often, or without a value. */
 export function onlyOnce<Name extends string>(values: { [key in Name]: string[] }): {
   [key in Name]?: string
 } {
   const given = Object.entries<string[]>(values).filter(([, list]) => list.length > 0)
   for (const [name, list] of given) {
     if (list.length > 1) throw invalid(`${name} is given ${list.length} times; once is enough.`)
+    if (list[0] === '') throw invalid(`${name} is empty; give it a value, or leave it out.`)
   }
   return Object.fromEntries(given.map(([name, [value]]) => [name, value])) as {
     [key in Name]?: string

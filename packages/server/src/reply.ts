@@ -69,9 +69,32 @@ interface UnderWay {
 /** The last request of each connection, while it is under way. */
 const underWay = new WeakMap<Socket, UnderWay>()
 
-/** To be called for every request, so that what is malformed behind its head finds it. */
+/** What requests gave as Host that is none. */
+const badHosts = new WeakMap<IncomingMessage, string>()
+
+/** The Host header of the request, when it is none. */
+export function badHostOf(incoming: IncomingMessage): string | undefined {
+  return badHosts.get(incoming)
+}
+
+/** RFC 9112 §3.2: a host, and perhaps a port; what a URL parser would read in another way is none. */
+function isHost(host: string): boolean {
+  const url = `http://${host}`
+  if (!/^[A-Za-z0-9._:[\]-]+$/.test(host) || !URL.canParse(url)) return false
+  return new URL(url).hostname === host.replace(/:\d+$/, '').toLowerCase()
+}
+
+/**
+ * To be called for every request before it is answered, so that what is malformed behind its head
+ * finds it, and a Host that is none comes as far as our own answers.
+ */
 export function watchRequest(incoming: IncomingMessage, outgoing: ServerResponse): void {
-  const { socket } = incoming
+  const { socket, headers } = incoming
+  if (headers.host && !isHost(headers.host)) {
+    badHosts.set(incoming, headers.host)
+    // Else no request could be made of it, and the answer would have neither id nor reason.
+    headers.host = 'localhost'
+  }
   const request = { incoming, outgoing, trouble: new AbortController() }
   underWay.set(socket, request)
   outgoing.once('close', () => {

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs'
 export type Environment = Record<string, string | undefined>
 
 /** Each may come from the file that `<NAME>_FILE` names. */
-const secrets: readonly string[] = [
+export const secrets: readonly string[] = [
   'API_TOKEN',
   'API_READ_TOKEN',
   'URL_SIGNING_KEY',

@@ -161,6 +161,16 @@ upload('100 Continue comes only when the body is wanted', async () => {
   assert.is((await server.store.versions('ubuntu')).length, 1)
 })
 
+upload('a body that is coded for its transfer is refused, never stored coded', async () => {
+  for (const coding of ['gzip, chunked', 'x, chunked', 'gzip, Chunked']) {
+    const line = await beginPut(`Transfer-Encoding: ${coding}\r\n`)
+    line.socket.write('3\r\nabc\r\n0\r\n\r\n')
+    assert.match(await line.until(/\r\n\r\n/), /^HTTP\/1.1 415 /, coding)
+    line.socket.destroy()
+  }
+  assert.equal(await server.keys(), [])
+})
+
 upload('a refusal reaches a client that goes on sending', async () => {
   const bytes = 8 * 1024 * 1024
   const line = await beginPut(`Content-Length: ${bytes}\r\nContent-Encoding: gzip\r\n`)

@@ -64,6 +64,13 @@ function assertRawBody(c: Call, command: string): void {
 
 /** The bytes are stored as they are; what an encoding hides could not be checked. */
 export function assertIdentity(c: Call): void {
+  // RFC 9112 §6.1: other codings may come before chunked, which is all that Node takes off.
+  const transfer = c.req.header('transfer-encoding')?.trim().toLowerCase() ?? 'chunked'
+  if (transfer !== 'chunked') {
+    throw unsupportedMedia(
+      `Transfer-Encoding is ${JSON.stringify(transfer.slice(0, 80))}; only chunked is taken.`,
+    )
+  }
   const encoding = c.req.header('content-encoding')?.trim().toLowerCase() ?? ''
   if (encoding !== '' && encoding !== 'identity') {
     throw unsupportedMedia(

@@ -53,9 +53,9 @@ doctor('a folder that everyone may write is a warning, not a fault', async () =>
   assert.match(stdout, /warn access .*API_TOKEN/)
 })
 
-doctor('every fault of the configuration is a line, and the exit code is 1', async () => {
+doctor('every fault of the configuration is a line, and the exit code is 78', async () => {
   const { code, stdout, stderr } = await runHere(['doctor'], { PORT: 'x', TRUST_PROXY: '1' })
-  assert.is(code, 1)
+  assert.is(code, 78)
   assert.is(stdout.match(/^FAIL configuration /gm)?.length, 2)
   assert.match(stderr, 'FAIL')
 })
@@ -80,7 +80,7 @@ doctor('a running server is asked whether it is ready', async () => {
   assert.match(stdout, /ok   server .*is running and ready/)
 })
 
-doctor('a certificate that is none is a fault', async () => {
+doctor('a certificate that is none is a fault of the configuration', async () => {
   const { pathname } = new URL(import.meta.url)
   const { code, stdout } = await runHere(['doctor'], {
     ...nowhere,
@@ -88,8 +88,8 @@ doctor('a certificate that is none is a fault', async () => {
     TLS_CERT_FILE: pathname,
     TLS_KEY_FILE: pathname,
   })
-  assert.is(code, 1)
-  assert.match(stdout, /FAIL certificate /)
+  assert.is(code, 78)
+  assert.match(stdout, /FAIL configuration +TLS_CERT_FILE/)
 })
 
 doctor.run()

@@ -1,7 +1,7 @@
 // `doctor`: what a server with this environment would stumble over, one line a check: `ok`, `warn` or
 // `FAIL`, what was looked at, and what to do.
 
-import { X509Certificate, createPrivateKey } from 'node:crypto'
+import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { type Backend, asError, hasOwners, hasSpace, hasUnfinished } from '@backing-image/core'
@@ -26,13 +26,15 @@ export function addDoctor(program: Command, terminal: Terminal): void {
     .description('check configuration, storage, clock, permissions and space; one line each')
     .addHelpText('after', '\nRun it as the user and with the environment of the server.')
     .action(async () => {
-      let faultCount = 0
+      const faulty = new Set<string>()
       await examine(terminal, (level, what, text) => {
-        if (level === 'FAIL') faultCount += 1
+        if (level === 'FAIL') faulty.add(what)
         const line = text.replaceAll(/\s*\n\s*/g, ' ')
         terminal.stdout.write(`${level.padEnd(4)} ${what.padEnd(13)} ${line}\n`)
       })
-      if (faultCount > 0) throw new CommandError('Mend what the lines with FAIL say.')
+      const advice = 'Mend what the lines with FAIL say.'
+      if (faulty.has('configuration')) throw new ConfigError([advice])
+      if (faulty.size > 0) throw new CommandError(advice)
     })
 }
 
@@ -71,12 +73,9 @@ function checkAccess(config: Config, say: Say): void {
   }
 }
 
-function checkCertificate(tls: { certFile: string; keyFile: string }, say: Say): void {
+function checkCertificate(tls: { certFile: string }, say: Say): void {
   try {
     const certificate = new X509Certificate(readFileSync(tls.certFile))
-    if (!certificate.checkPrivateKey(createPrivateKey(readFileSync(tls.keyFile)))) {
-      return say('FAIL', 'certificate', `${tls.keyFile} is not the key of ${tls.certFile}.`)
-    }
     const days = Math.floor((Date.parse(certificate.validTo) - Date.now()) / 86_400_000)
     if (days < 0) return say('FAIL', 'certificate', `${tls.certFile} has expired. Renew it.`)
     const level = days < certificateDaysLeast ? 'warn' : 'ok'

@@ -2,7 +2,7 @@
 
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, readFile, readdir, rm, truncate, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, readdir, rm, symlink, truncate, writeFile } from 'node:fs/promises'
 import { type IncomingMessage, type ServerResponse, createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -173,6 +173,31 @@ download('a name that the server gives never leads out of the folder', async () 
     outgoing.writeHead(200, headers).end(bytes)
   }
   assert.is((await fetchImage(folder)).stdout.trim(), join(folder, 'image.img'))
+})
+
+download('a folder that is missing is told, and nothing is said to be kept', async () => {
+  answer = honest(bytes)
+  const { code, stderr } = await fetchImage(join(folder, 'absent', 'disk.img'))
+  assert.is(code, 1)
+  assert.match(stderr, 'ENOENT')
+  assert.match(stderr, 'Nothing was kept')
+  assert.not.match(stderr, 'is kept in')
+})
+
+download('a link in the place of the part is not followed', async () => {
+  answer = cut
+  await fetchImage()
+  const part = await partOf()
+  const victim = join(folder, 'victim')
+  await writeFile(victim, '')
+  await rm(part)
+  await symlink(victim, part)
+  answer = honest(bytes)
+  const { code, stderr } = await fetchImage()
+  assert.is(code, 1)
+  assert.match(stderr, 'ELOOP')
+  assert.is(await readFile(victim, 'utf8'), '', 'nothing was written through the link')
+  assert.not.ok((await readdir(folder)).includes('disk.img'))
 })
 
 download('an answer without digest is not taken for an image', async () => {

@@ -3,8 +3,8 @@
 // file, and the next try goes on where this one broke.
 
 import { createHash, type Hash } from 'node:crypto'
-import { createReadStream, createWriteStream } from 'node:fs'
-import { realpath, rename, rm, stat } from 'node:fs/promises'
+import { constants, createWriteStream } from 'node:fs'
+import { lstat, open, realpath, rename, rm, stat } from 'node:fs/promises'
 import type { IncomingMessage } from 'node:http'
 import { basename, join } from 'node:path'
 import type { Writable } from 'node:stream'
@@ -57,6 +57,10 @@ interface Facts {
   fileName: string
 }
 
+// The name of a part is known beforehand: whoever may write in the folder could put a link there.
+const create = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW
+const resume = constants.O_RDWR | constants.O_NOFOLLOW
+
 class Download {
   readonly #client: Client
   readonly #path: string
@@ -93,28 +97,26 @@ class Download {
 
   async #toFile(first: IncomingMessage, facts: Facts, target: string): Promise<void> {
     const part = `${target}.${facts.sha512.slice(0, 16)}.part`
-    const there = await stat(part).catch(() => undefined)
+    const there = await lstat(part).catch(() => undefined)
     // With more bytes than the image it can not be a beginning of it.
     const have = there && there.size <= facts.size ? there.size : 0
     try {
       if (have > 0) await this.#readBack(part)
       if (have < facts.size || have === 0) {
         const message = have === 0 ? first : await this.#rest(first, facts, have)
-        const place = have === 0 ? { flags: 'w' } : { flags: 'r+', start: have }
-        await this.#receive(
-          message,
-          facts,
-          have,
-          createWriteStream(part, { ...place, flush: true }),
-        )
+        const file = await open(part, have === 0 ? create : resume)
+        const to = file.createWriteStream({ start: have, flush: true })
+        await this.#receive(message, facts, have, to)
       }
     } catch (error) {
       if (error instanceof CommandError) throw error
-      throw new CommandError(
-        `The download broke: ${asError(error).message}. What has come is kept in ${part}: ` +
-          'give the same command again to go on.',
-        { cause: error },
-      )
+      const kept = await lstat(part).catch(() => undefined)
+      const advice = kept?.isFile()
+        ? `What has come is kept in ${part}: give the same command again to go on.`
+        : 'Nothing was kept.'
+      throw new CommandError(`The download broke: ${asError(error).message}. ${advice}`, {
+        cause: error,
+      })
     }
     const actual = this.#hash.digest('hex')
     if (actual !== facts.sha512) {
@@ -126,7 +128,8 @@ class Download {
   }
 
   async #readBack(part: string): Promise<void> {
-    const bytes: AsyncIterable<Uint8Array> = createReadStream(part, { highWaterMark: 1024 * 1024 })
+    const file = await open(part, resume)
+    const bytes: AsyncIterable<Uint8Array> = file.createReadStream({ highWaterMark: 1024 * 1024 })
     for await (const chunk of bytes) this.#hash.update(chunk)
   }
 

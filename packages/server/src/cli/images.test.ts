@@ -112,6 +112,7 @@ images(
 )
 
 images('faults of usage are exit code 2, and nothing is asked of the server', async () => {
+  await fail(2, ['upload', 'debian', file, '--checksum', '00'], /--checksum: /)
   await fail(2, ['get'], /Which image\?/)
   await fail(2, ['get', 'NoName'], /no image name/)
   await fail(2, ['get', 'debian', '--name', 'debian'], /one argument too many/)

@@ -64,6 +64,16 @@ program('usage: help is 0 and on stdout; what is unknown is 2 and one line', asy
   assert.is((await run(['version'])).stdout, (await run(['-v'])).stdout)
 })
 
+program('a HOST of another machine is a fault of the configuration', async () => {
+  const path = await mkdtemp(join(tmpdir(), 'host-'))
+  // RFC 5737: no machine has this address.
+  const env = { HOST: '192.0.2.1', PORT: '0', BACKING_IMAGE_STORAGE_PATH: path, LOG_LEVEL: 'error' }
+  const { code, stderr } = await runHere(['serve'], env)
+  await rm(path, { recursive: true })
+  assert.is(code, 78)
+  assert.match(stderr, /^backing-image-manager: HOST: "192.0.2.1" was given/)
+})
+
 program('the server says once where it is, and that nobody needs a token', async () => {
   const server = await startServer({ HOST: '0.0.0.0' })
   assert.is((await fetch(`${server.url}/health`)).status, 200)

@@ -4,7 +4,7 @@ import { ImageStore } from '@backing-image/core'
 import type { Command } from 'commander'
 import type { Logger } from 'pino'
 import { openBackend } from '../backends.ts'
-import { type Config, readConfig } from '../config.ts'
+import { type Config, ConfigError, readConfig } from '../config.ts'
 import { createLog } from '../log.ts'
 import { Metrics } from '../metrics.ts'
 import { Health } from '../ready.ts'
@@ -99,6 +99,9 @@ function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host)
 }
 
+/** Of listening at a host that is unknown, of another machine, or of a family that is not there. */
+const unusableHost = ['EADDRNOTAVAIL', 'ENOTFOUND', 'EAI_AGAIN', 'EAFNOSUPPORT', 'EINVAL']
+
 function explained(error: unknown, { host, port }: Config): unknown {
   const code = error instanceof Error && 'code' in error ? error.code : undefined
   const options = { cause: error }
@@ -112,8 +115,10 @@ function explained(error: unknown, { host, port }: Config): unknown {
       options,
     )
   }
-  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') {
-    return new CommandError(`HOST: ${host} is no address of this machine. Set another.`, options)
+  if (unusableHost.includes(String(code))) {
+    return new ConfigError([
+      `HOST: ${JSON.stringify(host)} was given; an address of this machine is expected (${String(code)}).`,
+    ])
   }
   return error
 }

@@ -3,7 +3,7 @@
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
-import { asError } from '@backing-image/core'
+import { asError, parseChecksum } from '@backing-image/core'
 import type { Command } from 'commander'
 import type { ImageView } from '../view.ts'
 import { type Form, outputOption, printImage } from './output.ts'
@@ -37,6 +37,7 @@ export function addUpload(group: Command, terminal: Terminal): void {
     .action(async (first: Given, second: Given, options: Options, command: Command) => {
       const [name, file] = common.nameAnd(options.name, [first, second])
       if (file === undefined) throw new UsageError('Which FILE? Give its path, or "-" for stdin.')
+      assertChecksum(options.checksum)
       const client = common.clientOf(command, terminal)
       const source = await open(file, terminal)
       const progress = startProgress(terminal, source.size)
@@ -58,6 +59,15 @@ Examples:
   $ backing-image-manager backing-image upload debian debian-12.qcow2
   $ backing-image-manager backing-image upload debian debian-12.qcow2 --version 12.5 --label os=linux
   $ xz -dc disk.img.xz | backing-image-manager backing-image upload disk -`
+
+/** Before a byte is read or sent. */
+function assertChecksum(checksum: string | undefined): void {
+  try {
+    if (checksum !== undefined) parseChecksum(checksum)
+  } catch (error) {
+    throw new UsageError(`--checksum: ${asError(error).message}`)
+  }
+}
 
 function uploadPath(name: string, { version, checksum, label = {} }: Options): string {
   const query = new URLSearchParams()
