@@ -86,12 +86,8 @@ failed(
     await put(store, 'jammy', 1)
     await failOnce(store, 'jammy')
     assert.is((await store.rollback('jammy', '1')).version, '3')
-    const found = (await store.versions('jammy')).map((each) => [each.version, each.state])
-    assert.equal(found.toSorted(), [
-      ['1', 'ready'],
-      ['2', 'failed'],
-      ['3', 'ready'],
-    ])
+    const found = (await store.versions('jammy')).map((each) => `${each.version} ${each.state}`)
+    assert.equal(new Set(found), new Set(['1 ready', '2 failed', '3 ready']))
   }),
 )
 
