@@ -51,13 +51,17 @@ export function leftovers(root, foreign = []) {
   return found
 }
 
-/** Everything under `.tmp` but the folder of the one process that lives, which is empty. */
+/**
+ * Everything under `.tmp` but the folder of the one process that lives. A process that was killed
+ * while it began may leave its folder without a socket, which proves nothing, and so without files.
+ */
 export function temporaryLeftovers(root) {
   const entries = names(join(root, '.tmp')).filter((name) => name !== 'ballast')
-  if (entries.length > 1) return [`.tmp has the folders of several processes: ${entries}.`]
+  const alive = entries.filter((owner) => names(join(root, '.tmp', owner)).includes('alive'))
+  if (alive.length > 1) return [`.tmp has the sockets of several processes: ${alive}.`]
   return entries.flatMap((owner) =>
     names(join(root, '.tmp', owner))
-      .filter((name) => name !== 'alive')
+      .filter((name) => name !== 'alive' && name !== 'alive.new')
       .map((name) => `.tmp/${owner}/${name} is left.`),
   )
 }
