@@ -25,6 +25,11 @@ export class Counts {
     return this.#counts.get(`${kind} ${outcome}`) ?? 0
   }
 
+  /** Whether an upload of any kind was. */
+  get isAcknowledged() {
+    return ['put', 'stream', 'form'].some((kind) => this.of(kind, 201) > 0)
+  }
+
   toString() {
     const lines = [...this.#counts].map(([key, count]) => `${key}: ${count}`)
     return lines.toSorted((a, b) => a.localeCompare(b)).join(', ')
@@ -41,6 +46,7 @@ export class Load {
   #sent = 0
   #isStopped = false
   #isCut = false
+  #acknowledged = 0
   /** Answers that no server may give, as sentences. */
   faults = []
 
@@ -56,6 +62,12 @@ export class Load {
   /** Resolves when every client has seen its last answer, or that there is none. */
   async run() {
     await Promise.all(Array.from({ length: clients }, () => this.#work()))
+  }
+
+  /** Resolves when so many uploads were acknowledged, or the time is over. */
+  async hasAcknowledged(count, timeoutMs) {
+    const endsAt = performance.now() + timeoutMs
+    while (this.#acknowledged < count && performance.now() < endsAt) await delay(20)
   }
 
   /** The server is about to be killed: nothing new is sent. */
@@ -120,6 +132,7 @@ export class Load {
           this.#fault('upload', `of ${name} was acknowledged as other bytes`)
         }
         arrival.acknowledge({ version: image.version, sha512 }, performance.now())
+        this.#acknowledged += 1
       } else if (![404, 409, 503].includes(answer.status)) {
         // 404: deleted meanwhile; 409: that version has other bytes.
         this.#fault('upload', `of ${name} was answered ${answer.status} ${answer.body}`)
