@@ -131,6 +131,43 @@ export interface Scan {
   scan(prefix: string, known: ReadonlyMap<string, string>): AsyncIterable<Scanned>
 }
 
+/** One thing that was looked at when a store was opened. */
+export interface Finding {
+  /** One or two words, such as `exclusive creation`. */
+  what: string
+  /** `FAIL` where something that the store needs is missing. */
+  level: 'ok' | 'warn' | 'FAIL'
+  /** What was found, and what to do about it. */
+  text: string
+}
+
+/** Optional power: the store was tried when it was opened, and its findings are known. */
+export interface Probe {
+  readonly findings: readonly Finding[]
+  /** Why nothing may be written to this store; undefined where writing is safe. */
+  readonly writeRefusal: string | undefined
+}
+
+export interface PresignOptions {
+  /** How long the link is good, at most seven days (SigV4). */
+  expiresSeconds: number
+  /** What the answer's Content-Disposition is to say. */
+  disposition: string
+}
+
+/** Optional power: a link with which anybody can read an object from the store itself, for a while. */
+export interface Presign {
+  presign(key: string, options: PresignOptions): Promise<string>
+}
+
+export function hasProbe(backend: Backend): backend is Backend & Probe {
+  return 'findings' in backend && 'writeRefusal' in backend
+}
+
+export function hasPresign(backend: Backend): backend is Backend & Presign {
+  return 'presign' in backend
+}
+
 export function hasScan(backend: Backend): backend is Backend & Scan {
   return 'scan' in backend
 }
