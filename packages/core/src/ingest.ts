@@ -13,7 +13,7 @@ import type { Lookup } from './lookup.ts'
 import { publish, removeBytes } from './publish.ts'
 import { leavesTrace, receive } from './receive.ts'
 import { type Description, type Facts, type VersionRecord, freshId } from './record.ts'
-import { SameBytes, assertFree, assertRoom, refuse } from './refuse.ts'
+import { SameBytes, assertFree, assertRoom, assertWritable, refuse } from './refuse.ts'
 import type { Rooms } from './rooms.ts'
 import { fail } from './sweep.ts'
 
@@ -105,6 +105,7 @@ export class Intake {
 
   /** Publishes a new version that points at the bytes of an older one. */
   async rollback(name: string, version: string): Promise<Image> {
+    assertWritable(this.#rooms.backend)
     for (let tries = 1; ; tries++) {
       // Also finds out whether the bytes are there.
       await this.#lookup.open(name, { version })

@@ -1,7 +1,7 @@
 // Finding images: which record or job a name, a version or a uuid means now. What is asked of one
 // name is asked of the store; the list of all names comes from memory and is at most 5 s old.
 
-import type { Backend, Bytes, Range } from './backend.ts'
+import { type Backend, type Bytes, type PresignOptions, type Range, hasPresign } from './backend.ts'
 import type { Catalog } from './catalog.ts'
 import type { Job } from './claim.ts'
 import { ImageError, isImageError, orUndefined } from './errors.ts'
@@ -29,6 +29,8 @@ export interface OpenedImage {
   modifiedAt: Date
   /** Exactly the asked bytes, or it throws. Each chunk is lent: valid until the next is asked for. */
   read(range?: Range, signal?: AbortSignal): Promise<Bytes>
+  /** A link to the same bytes at the store itself; absent where the store can not give one. */
+  presign?(options: PresignOptions): Promise<string>
 }
 
 const listAgeMaxMs = 5000
@@ -185,15 +187,17 @@ export class Lookup {
   }
 
   #opened(record: VersionRecord, key: string, modifiedAt: Date): OpenedImage {
+    const backend = this.#backend
     return {
       image: imageOfRecord(record),
       modifiedAt,
       read: (range, signal) =>
-        this.#backend.get(key, {
+        backend.get(key, {
           lend: true,
           ...(range && { range }),
           ...(signal && { signal }),
         }),
+      ...(hasPresign(backend) && { presign: (options) => backend.presign(key, options) }),
     }
   }
 }

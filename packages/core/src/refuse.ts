@@ -1,6 +1,6 @@
 // Why an image is not taken in: what the head of a request tells, and what only the bytes do.
 
-import { type Backend, hasSpace } from './backend.ts'
+import { type Backend, hasProbe, hasSpace } from './backend.ts'
 import type { Digests } from './checksum.ts'
 import { ImageError } from './errors.ts'
 import type { IngestRequest } from './ingest.ts'
@@ -20,6 +20,18 @@ export class SameBytes extends Error {
   }
 }
 
+/** Throws where the store was found to be one that must not be written to, with the reason. */
+export function assertWritable(backend: Backend): void {
+  const refusal = writeRefusal(backend)
+  if (refusal === undefined) return
+  throw new ImageError('failed_precondition', refusal, { reason: 'forbidden' })
+}
+
+/** Why nothing may be written to this store; undefined where writing is safe. */
+export function writeRefusal(backend: Backend): string | undefined {
+  return hasProbe(backend) ? backend.writeRefusal : undefined
+}
+
 /**
  * Refuses what can be told from the head; throws `SameBytes` when the given version is there with
  * the very digest that the client gave. Returns the records of the name.
@@ -28,6 +40,7 @@ export async function refuse(rooms: Rooms, request: IngestRequest): Promise<Vers
   const { name, version, size, sizeMax, description } = request
   assertName(name)
   if (version !== undefined) assertVersion(version)
+  assertWritable(rooms.backend)
   if (size !== undefined && size > sizeMax) {
     throw new ImageError('invalid_argument', `${size} bytes are over MAX_IMAGE_SIZE, ${sizeMax}.`, {
       reason: 'too_large',

@@ -3,6 +3,7 @@
 import { ImageError } from './errors.ts'
 import { assertName, assertVersion, parseBytesKey, recordKey } from './layout.ts'
 import { markBytes, readRecord, removeMarked } from './publish.ts'
+import { assertWritable } from './refuse.ts'
 import type { Rooms } from './rooms.ts'
 
 /**
@@ -17,6 +18,7 @@ export async function removeImage(
   assertName(name)
   if (version !== undefined) assertVersion(version)
   const { backend, catalog, jobs } = rooms
+  assertWritable(backend)
   const isMeant = (label: string): boolean => version === undefined || label === version
   const [records, all] = await Promise.all([catalog.fresh(name), jobs.list(name)])
   const oldestFirst = records.filter((record) => isMeant(record.version)).toReversed()

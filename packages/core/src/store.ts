@@ -4,7 +4,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Backend, type Bytes, hasOwners } from './backend.ts'
 import { Catalog } from './catalog.ts'
-import { asError } from './errors.ts'
+import { asError, orUndefined } from './errors.ts'
 import { StoreEvents, type StoreListener } from './event.ts'
 import { Hasher } from './hasher.ts'
 import { type Image, imageOfJob, imageOfRecord } from './image.ts'
@@ -13,9 +13,10 @@ import { Jobs } from './job.ts'
 import { Leases } from './lease.ts'
 import { Lookup, type OpenedImage, type Selection } from './lookup.ts'
 import type { Failpoint } from './publish.ts'
+import { writeRefusal } from './refuse.ts'
 import { removeImage } from './remove.ts'
 import type { Rooms } from './rooms.ts'
-import { probe, settle, sweep } from './sweep.ts'
+import { canaryKey, probe, settle, sweep } from './sweep.ts'
 
 export interface StoreOptions {
   /** Called at each named step of the protocols; tests pause or fail there. */
@@ -163,9 +164,14 @@ export class ImageStore {
     return this.#events.subscribe(listener)
   }
 
-  /** Writes, looks at and removes a small object: whether the storage works. */
+  /**
+   * Whether the storage works: writes, looks at and removes a small object; only looks where nothing
+   * may be written.
+   */
   async check(): Promise<void> {
-    await probe(this.#rooms.backend)
+    const { backend } = this.#rooms
+    if (this.#isReadOnly) await orUndefined(backend.stat(canaryKey()))
+    else await probe(backend)
   }
 
   /** One round of what is done every few seconds: ends dead work, learns what others did. */
@@ -176,7 +182,7 @@ export class ImageStore {
 
   /** One round of removing what nobody works on any more. */
   async sweep(): Promise<void> {
-    await sweep(this.#rooms)
+    if (!this.#isReadOnly) await sweep(this.#rooms)
   }
 
   /** Ends the timers and threads. Work in flight must have been aborted by its signals before. */
@@ -186,6 +192,10 @@ export class ImageStore {
     this.#rooms.jobs.close()
     await this.#tending?.catch(() => {})
     await this.#hasher.close()
+  }
+
+  get #isReadOnly(): boolean {
+    return writeRefusal(this.#rooms.backend) !== undefined
   }
 
   #every(intervalMs: number, work: () => Promise<void>): void {
@@ -198,7 +208,7 @@ export class ImageStore {
 
   async #tend(): Promise<void> {
     const { jobs, catalog } = this.#rooms
-    const over = await this.#leases.expired(() => jobs.list())
+    const over = this.#isReadOnly ? [] : await this.#leases.expired(() => jobs.list())
     for (const job of over) {
       try {
         const failed = await settle(this.#rooms, job)

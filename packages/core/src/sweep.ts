@@ -25,9 +25,14 @@ const strayAgeMaxNs = nsPerHour
 export const failuresPerNameMax = 20
 export const failuresInAllMax = 1000
 
+/** A key of nobody's, to try a store with; what is left under it is swept after an hour. */
+export function canaryKey(): string {
+  return `${jobsPrefix}canary-${freshId()}.json`
+}
+
 /** Writes, reads back and removes a small object; resolves with the store's own time. */
 export async function probe(backend: Backend): Promise<bigint> {
-  const key = `${jobsPrefix}canary-${freshId()}.json`
+  const key = canaryKey()
   const { modifiedAt } = await backend.put(key, bytesOf('{}\n'), { ifAbsent: true })
   try {
     await backend.stat(key)

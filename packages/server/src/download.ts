@@ -16,14 +16,45 @@ import type { Front } from './upload.ts'
 import { fileName, isEncrypted } from './view.ts'
 
 const yearSeconds = 365 * 24 * 3600
+/** Only the beginning of a download has to come within it: who resumes asks for another. */
+const linkSeconds = 900
+const conditionHeaders = [
+  'if-match',
+  'if-none-match',
+  'if-modified-since',
+  'if-unmodified-since',
+  'if-range',
+]
 
 export function addDownloadRoute(app: Hono<Env>, front: Front): void {
   app.get('/v1/backing-images/:name/download', async (c) => {
     const { version } = readSelection(readQuery(c, 'version'))
     const name = readName(c)
     const opened = await front.store.open(name, version === undefined ? {} : { version })
-    return await sendImage(c, front, opened, version !== undefined)
+    return (
+      (await redirect(c, front, opened)) ??
+      (await sendImage(c, front, opened, version !== undefined))
+    )
   })
+}
+
+/**
+ * The way to the store itself, where the operator wants that and there is one; undefined otherwise.
+ * Never for HEAD: a link is signed for one method, and Longhorn and CDI want a 200.
+ */
+async function redirect(c: Call, front: Front, opened: OpenedImage): Promise<Response | undefined> {
+  const { storage } = front.config
+  const isWanted = storage.type === 's3' && storage.s3.redirectDownloads && c.req.method === 'GET'
+  if (!isWanted || !opened.presign) return undefined
+  // Conditions name our validators, of which the store knows nothing: they are answered here.
+  if (conditionHeaders.some((name) => c.req.header(name) !== undefined)) return undefined
+  const disposition = dispositionOf(fileName(opened.image))
+  const url = await opened.presign({ expiresSeconds: linkSeconds, disposition })
+  return c.body(null, 307, { Location: url, 'Cache-Control': 'no-store' })
+}
+
+function dispositionOf(filename: string): string {
+  return `attachment; filename="${filename}"`
 }
 
 /**
@@ -56,7 +87,7 @@ export async function sendImage(
     ...validators,
     'Repr-Digest': formatDigests(image.checksums),
     'Content-Type': 'application/octet-stream',
-    'Content-Disposition': `attachment; filename="${filename}"`,
+    'Content-Disposition': dispositionOf(filename),
     ...(range && { 'Content-Range': `bytes ${range.start}-${range.end}/${image.size}` }),
     'Content-Length': String(range ? range.end - range.start + 1 : image.size),
   }
