@@ -21,9 +21,21 @@ RUN pnpm install --frozen-lockfile --offline \
     && pnpm --filter @backing-image/server deploy --prod --offline \
       --config.inject-workspace-packages=true /app
 
+# The mount helper for NFS_SERVER and the libraries that Debian's slim image lacks: 2 MB, where the
+# whole package with Python would be 50. Its daemons and its setuid bit have no use here.
+FROM docker.io/library/debian:bookworm-slim AS nfs
+RUN find /usr/lib -name '*.so.*' > /tmp/there \
+    && apt-get update && apt-get install -y --no-install-recommends nfs-common \
+    && mkdir /nfs \
+    && ldd /usr/sbin/mount.nfs | awk '$2 == "=>" { sub("^/lib", "/usr/lib", $3); print $3 }' \
+      | grep -vxFf /tmp/there \
+      | xargs cp -L --parents -t /nfs /usr/sbin/mount.nfs /etc/netconfig \
+    && for name in mount.nfs4 umount.nfs umount.nfs4; do ln -s mount.nfs "/nfs/usr/sbin/$name"; done
+
 # Debian and the one binary of Node.js: npm and yarn have no use here.
 FROM docker.io/library/debian:bookworm-slim
 COPY --from=build /usr/local/bin/node /usr/local/bin/node
+COPY --from=nfs /nfs /
 COPY --from=build /app /app
 COPY docker/entrypoint.sh /usr/local/bin/entrypoint
 RUN ln -s /app/bin/backing-image-manager.cjs /usr/local/bin/backing-image-manager
@@ -31,6 +43,7 @@ ENV NODE_ENV=production HOST=0.0.0.0 UV_THREADPOOL_SIZE=16
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 \
   CMD ["backing-image-manager", "health"]
-# No USER: the entrypoint gives the storage folder to user 1000 and runs the server as that user.
+# No USER: the entrypoint gives the storage folder to user 1000 and runs the server as that user; only
+# where the server is to mount an export itself (NFS_SERVER) it stays root.
 ENTRYPOINT ["entrypoint"]
 CMD ["serve"]

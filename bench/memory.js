@@ -1,11 +1,11 @@
 // What sixteen uploads at once take of memory. Each sends another window of one random file, so that
 // a byte that strays from one stream into another is seen; and the stored files are compared.
 
-import { mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { figure, mebibytes, under } from './figure.js'
 import { makeRandomFile, run } from './program.js'
-import { folderOf, parseStored, startServer, uploadFlags } from './server.js'
+import { folderOf, parseStored, residentBytes, startServer, uploadFlags } from './server.js'
 
 export const tools = ['curl', 'sha512sum', 'dd', 'cmp']
 export const diskBytes = 18 * 2 ** 30
@@ -73,14 +73,6 @@ export async function measure({ folder, scale, say }) {
       goal: { text: '= 1', isMet: (ratio) => ratio === 1 },
     }),
   ]
-}
-
-/** Resident bytes of a process, now and at most (proc(5)); both count the pages of its program too. */
-function residentBytes(pid) {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
-  const field = (name) =>
-    Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]) * 1024
-  return { now: field('VmRSS'), peak: field('VmHWM') }
 }
 
 /** How many images have another digest than was sent, or other bytes on the disk. */

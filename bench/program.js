@@ -8,12 +8,16 @@ import { delimiter, join } from 'node:path'
 /** The Debian package of each tool. */
 const packages = {
   cat: 'coreutils',
+  'ceph-mon': 'ceph-mon',
+  'ceph-osd': 'ceph-osd',
   cmp: 'diffutils',
   curl: 'curl',
   dd: 'coreutils',
   du: 'coreutils',
   nginx: 'nginx-light',
   openssl: 'openssl',
+  radosgw: 'radosgw ceph-common',
+  rclone: 'rclone',
   sha512sum: 'coreutils',
 }
 

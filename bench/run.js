@@ -15,10 +15,11 @@ import { formatTable } from './figure.js'
 import * as many from './many.js'
 import * as memory from './memory.js'
 import { endAll, packageOfMissing } from './program.js'
+import * as s3 from './s3.js'
 import * as sparse from './sparse.js'
 import * as upload from './upload.js'
 
-const benches = { upload, sparse, download, memory, many }
+const benches = { upload, sparse, download, memory, many, s3 }
 /** What the kernel calls a file system in memory (statfs(2)). */
 const tmpfsMagic = 0x01021994
 

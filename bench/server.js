@@ -69,3 +69,11 @@ export async function removeImage(server, { name }) {
 export function folderOf(server, { name, uuid }) {
   return join(server.storage, `${name}-${uuid}`)
 }
+
+/** Resident bytes of a process, now and at most (proc(5)); both count the pages of its program too. */
+export function residentBytes(pid) {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+  const field = (name) =>
+    Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]) * 1024
+  return { now: field('VmRSS'), peak: field('VmHWM') }
+}

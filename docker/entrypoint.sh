@@ -16,7 +16,9 @@ if [ "${1:-}" = backing-image-manager ]; then shift; fi
 # when one of this store's own folders is and the owner is root or our user. In any other case
 # somebody else keeps files there: the server says what it may not do, and the operator decides.
 is_ours() {
-  others=$(find "$folder/" -mindepth 1 -maxdepth 1 ! -name lost+found -print -quit) || return 1
+  # With a limit: an export whose server is away never answers, and must not keep ours from starting.
+  others=$(timeout 5 find "$folder/" -mindepth 1 -maxdepth 1 ! -name lost+found -print -quit) ||
+    return 1
   if [ -z "$others" ]; then return 0; fi
   case $(stat -L -c %u "$folder") in 0 | "$user") ;; *) return 1 ;; esac
   for name in .catalog .jobs .marks .tmp; do
@@ -27,13 +29,22 @@ is_ours() {
 
 if [ "$(id -u)" != 0 ] || [ "${1:-serve}" != serve ]; then exec backing-image-manager "$@"; fi
 
-if [ "${STORAGE_BACKEND_TYPE:-local}" = local ]; then
-  # A failure is no end: an export that squashes root, or a read-only mount, may still do for the
-  # server, and where it does not the server's message names the user, the path and the mode.
-  mkdir -p "$folder" 2>/dev/null || :
-  # The folder, never its tree: what is in it may be large, or not ours.
-  if is_ours 2>/dev/null; then chown "$user:$user" "$folder" 2>/dev/null || :; fi
-fi
+case ${STORAGE_BACKEND_TYPE:-local} in
+  local) mkdir -p "$folder" 2>/dev/null || : ;;
+  nfs)
+    # The one case that stays root: only root, with CAP_SYS_ADMIN, may mount the export, and unmount it
+    # at the end. Where the export is mounted from outside, leave NFS_SERVER unset.
+    if [ -n "${NFS_SERVER:-}" ]; then
+      mkdir -p "$folder" 2>/dev/null || :
+      exec backing-image-manager "$@"
+    fi
+    ;;
+  *) folder= ;; # nothing to give away
+esac
+# The folder, never its tree: what is in it may be large, or not ours. A failure is no end: an export
+# that squashes root, or a read-only mount, may still do for the server, and where it does not the
+# server's message names the user, the path and the mode.
+if [ -n "$folder" ] && is_ours 2>/dev/null; then chown "$user:$user" "$folder" 2>/dev/null || :; fi
 # A new program, not a call inside of this one: it starts without any right of root, and its files
 # under /proc/self are its own.
 exec setpriv --reuid "$user" --regid "$user" --clear-groups backing-image-manager "$@"

@@ -3,7 +3,7 @@
 //
 //   node scripts/test.js e2e/container.test.js      as root; the first run makes the base images
 
-import { lstatSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs'
+import { lstatSync, readFileSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { suite } from 'uvu'
@@ -13,7 +13,8 @@ import * as containers from './containers.js'
 import { failureOf, freshFolder, grubImage, requireTools, root, run } from './machine.js'
 import { allFiles, makeFolder, ownersIn } from './storage-folder.js'
 
-const { answers, exitCodeOf, imageName, logsOf, podman, runToEnd, start, stateOf } = containers
+const { answers, exitCodeOf, inspectImage, logsOf, podman, rejected } = containers
+const { runProgram, runToEnd, start, stateOf } = containers
 const storagePath = '/var/lib/longhorn/backing-images'
 const imageBytesMax = 250 * 1000 * 1000
 
@@ -214,21 +215,29 @@ test('only serve becomes user 1000', async () => {
   assert.equal(await runProgram(asOther, 'serve'), { arguments: 'serve', ...other })
 })
 
-test('compose.yaml asks for what the server needs', async () => {
-  const { services, volumes } = readCompose()
-  const service = services['backing-image-manager']
-  assert.equal(Object.keys(services), ['backing-image-manager'])
-  assert.is(service.build, '.')
-  assert.equal(service.ports, ['${PORT:-8080}:8080'])
-  assert.equal(service.volumes, [`images:${storagePath}`])
-  assert.ok('images' in volumes)
-  assert.is(service.environment.LOG_LEVEL, '${LOG_LEVEL:-info}')
-  assert.is(service.restart, 'unless-stopped')
-  const [{ Healthcheck: check }] = await inspectImage()
-  assert.equal(service.healthcheck.test, check.Test)
-  const seconds = (text) => Number(/^(\d+)s$/.exec(text)[1])
-  const grace = seconds(service.environment.SHUTDOWN_GRACE_PERIOD)
-  assert.ok(seconds(service.stop_grace_period) > grace + 5)
+test('only a server that mounts an export itself stays root', async () => {
+  const nfs = ['-e', 'STORAGE_BACKEND_TYPE=nfs']
+  const cases = [
+    { options: [...nfs, '-e', 'NFS_SERVER=nfs.example.com'], user: '0:0', given: false },
+    { options: nfs, user: '1000:1000', given: true },
+    { options: ['-e', 'NFS_SERVER=nfs.example.com'], user: '1000:1000', given: true },
+    { options: ['-e', 'STORAGE_BACKEND_TYPE=s3'], user: '1000:1000', given: false },
+  ]
+  for (const { options, user, given } of cases) {
+    const [empty, foreign] = [newFolder(), newFolder(0, 0o755, ['debian-0a1b2c3d/backing'])]
+    assert.is((await runProgram([...options, ...mounted(empty)])).user, user)
+    assert.is(statSync(empty).uid, given ? 1000 : 0, options.join(' '))
+    await runProgram([...options, ...mounted(foreign)])
+    assert.equal(ownersIn(foreign), ['0:0'])
+  }
+})
+
+test('the image holds a whole mount helper for NFS, and gives nobody root by it', async () => {
+  const script =
+    'mount.nfs4 -V; find / -xdev -name "*mount.nfs*" -perm /6000; mount -t nfs a:/ /mnt'
+  const failure = await rejected(runToEnd(['--entrypoint='], 'sh', '-c', script))
+  assert.match(failure.stdout, /^mount\.nfs4: \(linux nfs-utils \S+\)\n$/)
+  assert.match(failure.stderr, /mount\.nfs: /)
 })
 
 test('the server works under the restrictions of compose.yaml', async () => {
@@ -248,9 +257,17 @@ test('the server works under the restrictions of compose.yaml', async () => {
   }
 })
 
-async function inspectImage() {
-  return JSON.parse(await podman('image', 'inspect', imageName))
-}
+test('the containers of compose.s3.yaml and compose.nfs.yaml have no right at all', async () => {
+  for (const name of ['compose.s3.yaml', 'compose.nfs.yaml']) {
+    const service = readCompose(name).services['backing-image-manager']
+    const status = ['--entrypoint=', ...restrictionsOf(service)]
+    const text = await runToEnd(status, 'cat', '/proc/self/status')
+    assert.match(text, /^CapBnd:\t0+$/m)
+    assert.match(text, /^NoNewPrivs:\t1$/m)
+    assert.match(text, /^Uid:\t1000\t1000\t1000\t1000$/m)
+    assert.match(await runToEnd(restrictionsOf(service), 'version'), /\d+\.\d+/)
+  }
+})
 
 /** A folder as Docker makes a missing one for `-v`: of root, mode 755. */
 function newFolder(owner = 0, mode = 0o755, entries = []) {
@@ -270,17 +287,6 @@ async function roundTrip(url, name = 'grub') {
   await run('cmp', [grubImage, target])
 }
 
-/** The entrypoint with a program in the place of ours that only tells how it was started. */
-async function runProgram(options, ...command) {
-  const program = join(folder.path, 'program')
-  const script = 'echo "$*"; echo "$(id -u):$(id -g)"; id -G'
-  writeFileSync(program, `#!/bin/sh\n${script}\n`, { mode: 0o755 })
-  const replaced = ['-v', `${program}:/app/bin/backing-image-manager.cjs:ro`]
-  const output = await runToEnd([...replaced, ...options], ...command)
-  const [args, user, groups] = output.split('\n')
-  return { arguments: args, user, groups }
-}
-
 /** One clear line: who, where, and what the folder allows. */
 function assertRefused(log, user) {
   const [line, ...more] = log.trim().split('\n')
@@ -289,12 +295,6 @@ function assertRefused(log, user) {
   assert.ok(line.includes(`"${storagePath}"`), line)
   assert.ok(line.includes(`User ${user} `), line)
   assert.ok(line.includes('mode 755'), line)
-}
-
-async function rejected(promise) {
-  const [{ status, reason }] = await Promise.allSettled([promise])
-  assert.is(status, 'rejected')
-  return reason
 }
 
 test.run()

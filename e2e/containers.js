@@ -1,8 +1,9 @@
 // Images and containers by buildah and podman, in a storage of their own: the machine's other images
 // and containers are not seen here, and the base images made here are not seen there.
 
-import { copyFileSync, cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import * as assert from 'uvu/assert'
 import { debianRoot } from './debian.js'
 import { freePort, freshFolder, keptFolder, root, run, until } from './machine.js'
 
@@ -95,6 +96,27 @@ export function runToEnd(options, ...command) {
   return podman('run', '--rm', '--pull=never', ...options, imageName, ...command)
 }
 
+/** The entrypoint with a program in the place of ours that only tells how it was started. */
+export async function runProgram(options, ...command) {
+  const folder = freshFolder()
+  try {
+    const program = join(folder.path, 'program')
+    const script = 'echo "$*"; echo "$(id -u):$(id -g)"; id -G'
+    writeFileSync(program, `#!/bin/sh\n${script}\n`, { mode: 0o755 })
+    chmodSync(folder.path, 0o755)
+    const replaced = ['-v', `${program}:/app/bin/backing-image-manager.cjs:ro`]
+    const output = await runToEnd([...replaced, ...options], ...command)
+    const [args, user, groups] = output.split('\n')
+    return { arguments: args, user, groups }
+  } finally {
+    folder.remove()
+  }
+}
+
+export async function inspectImage() {
+  return JSON.parse(await podman('image', 'inspect', imageName))
+}
+
 /** `podman run -d` with these options; the server in it listens on a free port of this machine. */
 export async function start(options, ...command) {
   const port = await freePort()
@@ -142,6 +164,13 @@ export async function logsOf(name) {
   return await run('sh', ['-c', 'exec "$@" 2>&1', 'sh', 'podman', ...storage(), 'logs', name], {
     env,
   })
+}
+
+/** What a promise that must fail rejects with. */
+export async function rejected(promise) {
+  const [{ status, reason }] = await Promise.allSettled([promise])
+  assert.is(status, 'rejected')
+  return reason
 }
 
 /** Removes all containers, and the image; the base images stay for the next run. */

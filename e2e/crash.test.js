@@ -2,11 +2,11 @@
 //
 //   CRASH_ROUNDS=200 SEED=1 node scripts/test.js e2e/crash.test.js
 
-import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { Counts } from './durability/load.js'
+import { FolderPlace } from './durability/place.js'
 import { Crashes } from './durability/rounds.js'
 import { freshFolder } from './machine.js'
 
@@ -28,9 +28,8 @@ crash('an acknowledged image is whole, a deleted one gone, and nothing is half t
     await Promise.all(
       Array.from({ length: lanes }, async (_, lane) => {
         for (let done = 0; done < perLane; done += roundsPerFolder) {
-          const root = join(folder.path, `${lane}-${done}`)
-          mkdirSync(root)
-          const crashes = new Crashes({ root, seed: seed + 1_000 * lane + done, counts })
+          const place = new FolderPlace(join(folder.path, `${lane}-${done}`))
+          const crashes = new Crashes({ place, seed: seed + 1_000 * lane + done, counts })
           await crashes.run(Math.min(roundsPerFolder, perLane - done))
         }
       }),

@@ -29,6 +29,18 @@ const packages = {
   '/usr/lib/cni/bridge': 'containernetworking-plugins',
   iptables: 'iptables',
   'qemu/block-curl.so': 'qemu-block-extra',
+  ceph: 'ceph-common',
+  'ceph-authtool': 'ceph-common',
+  'ceph-mon': 'ceph-mon',
+  'ceph-osd': 'ceph-osd',
+  monmaptool: 'ceph-base',
+  radosgw: 'radosgw',
+  memcached: 'memcached',
+  'swift-account-server': 'swift-account',
+  'swift-container-server': 'swift-container',
+  'swift-object-server': 'swift-object',
+  'swift-proxy-server': 'swift-proxy',
+  'swift-ring-builder': 'swift',
 }
 
 /** Throws one error that names the Debian package of everything that is missing. */

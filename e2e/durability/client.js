@@ -4,10 +4,10 @@
 import { createHash } from 'node:crypto'
 import http from 'node:http'
 
-const answerBytesMax = 16 * 1024 * 1024
+const answerBytesMax = 64 * 1024 * 1024
 
 /** One request. Resolves to status, headers and body; rejects when no whole answer came. */
-export function request(url, { method = 'GET', headers = {}, body, timeoutMs = 30_000 } = {}) {
+export function request(url, { method = 'GET', headers = {}, body, timeoutMs = 90_000 } = {}) {
   return new Promise((resolve, reject) => {
     const outgoing = http.request(url, { method, headers, agent: false })
     const timer = setTimeout(() => {
@@ -56,13 +56,13 @@ async function sendBody(outgoing, body) {
   return outgoing.end()
 }
 
-const imagePath = '/v1/backing-images'
+export const listPath = '/v1/backing-images'
 
 /** `PUT /v1/backing-images/{name}`: with a Content-Length unless the body is an iterable. */
 export function put(url, name, body, { query = {}, headers = {}, timeoutMs } = {}) {
   const search = new URLSearchParams(query)
   const length = Buffer.isBuffer(body) ? { 'Content-Length': body.length } : {}
-  return request(`${url}${imagePath}/${name}?${search}`, {
+  return request(`${url}${listPath}/${name}?${search}`, {
     method: 'PUT',
     headers: { ...length, ...headers },
     body,
@@ -86,7 +86,7 @@ export function postForm(url, name, body, fields = {}) {
     body,
     Buffer.from(`\r\n--${boundary}--\r\n`),
   ])
-  return request(`${url}${imagePath}`, {
+  return request(`${url}${listPath}`, {
     method: 'POST',
     headers: {
       'Content-Type': `multipart/form-data; boundary=${boundary}`,
@@ -98,7 +98,7 @@ export function postForm(url, name, body, fields = {}) {
 
 export function rollback(url, name, version) {
   const body = Buffer.from(JSON.stringify({ version }))
-  return request(`${url}${imagePath}/${name}/rollback`, {
+  return request(`${url}${listPath}/${name}/rollback`, {
     method: 'POST',
     headers: { 'Content-Type': 'application/json', 'Content-Length': body.length },
     body,
@@ -107,7 +107,7 @@ export function rollback(url, name, version) {
 
 export function remove(url, name, version) {
   const query = version === undefined ? '' : `?version=${version}`
-  return request(`${url}${imagePath}/${name}${query}`, { method: 'DELETE' })
+  return request(`${url}${listPath}/${name}${query}`, { method: 'DELETE' })
 }
 
 export async function getJson(url) {
@@ -130,16 +130,16 @@ export async function listAll(url) {
 }
 
 export function listImages(url) {
-  return listAll(`${url}${imagePath}`)
+  return listAll(`${url}${listPath}`)
 }
 
 export function listVersions(url, name) {
-  return listAll(`${url}${imagePath}/${name}/versions`)
+  return listAll(`${url}${listPath}/${name}/versions`)
 }
 
 /** Downloads a version; resolves to its digest and length, and rejects when it was cut. */
 export async function download(url, name, version) {
-  const answer = await request(`${url}${imagePath}/${name}/download?version=${version}`)
+  const answer = await request(`${url}${listPath}/${name}/download?version=${version}`)
   if (answer.status !== 200) {
     throw new Error(`Download of ${name} ${version}: ${answer.status} ${answer.body}`)
   }

@@ -1,22 +1,38 @@
 // What really lies in the folder of a store: looked at without the store, by its documented layout.
 
-import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs'
+import { readFileSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-
-const ingestPattern = /^[a-z0-9][a-z0-9_.-]+-[0-9a-f]{8}$/
+import { looseEnds } from './loose-ends.js'
 
 function names(folder) {
-  return existsSync(folder) ? readdirSync(folder).toSorted() : []
+  return ifThere(() => readdirSync(folder).toSorted(), [])
 }
 
-/** All published records. */
-function records(root) {
-  const catalog = join(root, '.catalog')
-  return names(catalog).flatMap((name) =>
-    names(join(catalog, name)).map((file) =>
-      JSON.parse(readFileSync(join(catalog, name, file), 'utf8')),
-    ),
-  )
+/** What `read` gives, or `otherwise` where it is gone: who works at this moment takes files away. */
+function ifThere(read, otherwise) {
+  try {
+    return read()
+  } catch (error) {
+    if (error.code === 'ENOENT') return otherwise
+    throw error
+  }
+}
+
+/** Everything below a folder of the store, `.tmp` left out: sizes by key, and empty folders. */
+function walk(root, folder, found) {
+  const entries = ifThere(() => readdirSync(join(root, folder), { withFileTypes: true }))
+  if (entries === undefined) return found
+  if (entries.length === 0) found.emptyFolders.push(folder)
+  for (const entry of entries) {
+    const key = join(folder, entry.name)
+    if (entry.isDirectory()) {
+      if (key !== '.tmp') walk(root, key, found)
+      continue
+    }
+    const stat = statSync(join(root, key), { throwIfNoEntry: false })
+    if (stat) found.sizes.set(key, stat.size)
+  }
+  return found
 }
 
 /**
@@ -24,41 +40,22 @@ function records(root) {
  * sentence. `foreign` are the folders that somebody else made.
  */
 export function leftovers(root, foreign = []) {
-  const found = []
-  const named = new Set()
-  for (const { name, version, uuid, size, keys } of records(root)) {
-    const folder = `${name}-${uuid}`
-    named.add(folder)
-    for (const key of keys) {
-      const path = join(root, key)
-      if (!existsSync(path)) found.push(`${name} ${version} names ${key}, which is not there.`)
-      else if (statSync(path).size !== size) found.push(`${key} has not the ${size} bytes of it.`)
-    }
-    if (!existsSync(join(root, folder, 'backing.cfg'))) found.push(`${folder} has no backing.cfg.`)
-  }
-  for (const folder of names(root)) {
-    if (!ingestPattern.test(folder) || named.has(folder) || foreign.includes(folder)) continue
-    const files = names(join(root, folder))
-    // A remover that was killed before its last step: its mark knows the folder.
-    if (files.length === 0 && existsSync(join(root, '.marks', folder))) continue
-    found.push(`${folder} (${files}) is named by no record.`)
-  }
-  for (const folder of names(join(root, '.jobs'))) {
-    const files = names(join(root, '.jobs', folder))
-    const isClaimed = files.some((file) => /^[0-9]+\.json$/.test(file))
-    if (isClaimed && !files.includes('end.json')) found.push(`The job ${folder} has not ended.`)
-  }
-  return found
+  const { sizes, emptyFolders } = walk(root, '.', { sizes: new Map(), emptyFolders: [] })
+  const records = [...sizes.keys()]
+    .filter((key) => key.startsWith('.catalog/'))
+    .map((key) => ifThere(() => JSON.parse(readFileSync(join(root, key), 'utf8'))))
+    .filter((record) => record !== undefined)
+  return looseEnds({ sizes, records, foreign, emptyFolders })
 }
 
 /**
- * Everything under `.tmp` but the folder of the one process that lives. A process that was killed
+ * Everything under `.tmp` but the folders of the processes that live. A process that was killed
  * while it began may leave its folder without a socket, which proves nothing, and so without files.
  */
-export function temporaryLeftovers(root) {
+export function temporaryLeftovers(root, livingMost = 1) {
   const entries = names(join(root, '.tmp')).filter((name) => name !== 'ballast')
   const alive = entries.filter((owner) => names(join(root, '.tmp', owner)).includes('alive'))
-  if (alive.length > 1) return [`.tmp has the sockets of several processes: ${alive}.`]
+  if (alive.length > livingMost) return [`.tmp has the sockets of several processes: ${alive}.`]
   return entries.flatMap((owner) =>
     names(join(root, '.tmp', owner))
       .filter((name) => name !== 'alive' && name !== 'alive.new')

@@ -14,9 +14,10 @@ const memoryBytes = 1024 ** 3
 
 /**
  * Runs a command line of bash in a guest with a fresh disk, /dev/ubda. Writes its output through, and
- * resolves to its exit code. `folder` is writable in the guest, at the same path.
+ * resolves to its exit code. `folder` is writable in the guest, at the same path. `setup` is what
+ * e2e/guest/boot.sh sources before the command.
  */
-export async function runInGuest({ folder, command, diskBytes, timeoutMs }) {
+export async function runInGuest({ folder, command, diskBytes, timeoutMs, setup = 'power-cut.sh' }) {
   if (!existsSync(kernel))
     throw new Error('Missing here. Run: apt-get install user-mode-linux kmod')
   const [release] = readdirSync(modulesFolder)
@@ -31,6 +32,7 @@ export async function runInGuest({ folder, command, diskBytes, timeoutMs }) {
     `con=null con0=null,fd:3 con1=null,fd:1 ubd0=${disk}`,
     `umid=guest${process.pid} uml_dir=${folder}/`,
     `GUEST_FOLDER=${folder} GUEST_MODULES=${join(modulesFolder, release)} GUEST_SELF=${boot}`,
+    `GUEST_SETUP=${join(root, 'e2e/guest', setup)}`,
   ]
   const guest = spawn(
     kernel,
@@ -61,6 +63,33 @@ export async function runInGuest({ folder, command, diskBytes, timeoutMs }) {
   throw new Error(
     `The guest ended without a result, or took over ${timeoutMs} ms. It said:\n${log}`,
   )
+}
+
+/**
+ * Runs a command line of bash in a guest that is an NFS server, and its own client: /mnt/nfs is a real
+ * mount of an export of the guest; with `second`, /mnt/nfs2 is a second client's of the same. `version`
+ * is 4.2, 4.1, 4.0 or 3; `options` are further ones of both mounts, `exportOptions` of the export. See
+ * e2e/guest/nfs.sh for the other exports, and e2e/guest/nfs-server.js for what stops the server.
+ */
+export async function runNfsGuest({
+  folder,
+  command,
+  version = '4.2',
+  options = '',
+  exportOptions = '',
+  second = false,
+  diskBytes = 1024 ** 3,
+  timeoutMs,
+}) {
+  const settings = {
+    version,
+    mount_options: options,
+    export_options: exportOptions,
+    second: second ? 'yes' : '',
+  }
+  const lines = Object.entries(settings).map(([name, value]) => `${name}='${value}'\n`)
+  writeFileSync(join(folder, 'nfs'), lines.join(''))
+  return await runInGuest({ folder, command, diskBytes, timeoutMs, setup: 'nfs.sh' })
 }
 
 /** Memory where there is enough of it. */

@@ -3,7 +3,7 @@
 // answered goes into the model.
 
 import { setTimeout as delay } from 'node:timers/promises'
-import { between, chooseBody, pick } from './bodies.js'
+import { between, chooseBody, pick, randomBody } from './bodies.js'
 import { listVersions, postForm, put, remove, rollback, sha512Of } from './client.js'
 
 const names = ['alpine', 'base', 'base-grub', 'debian_12.x', 'fedora', 'k3s-node', 'windows']
@@ -43,6 +43,7 @@ export class Load {
   #counts
   #label
   #largestMiB
+  #hugeMiB
   #sent = 0
   #isStopped = false
   #isCut = false
@@ -50,8 +51,10 @@ export class Load {
   /** Answers that no server may give, as sentences. */
   faults = []
 
-  constructor({ url, model, random, counts, label, largestMiB = 8 }) {
+  /** Slow clients send up to `hugeMiB`, where that is given. */
+  constructor({ url, model, random, counts, label, largestMiB = 8, hugeMiB }) {
     this.#largestMiB = largestMiB
+    this.#hugeMiB = hugeMiB
     this.#url = url
     this.#model = model
     this.#random = random
@@ -115,6 +118,12 @@ export class Load {
     return chooseBody(`${this.#label} ${this.#sent}`, this.#random, this.#largestMiB)
   }
 
+  #hugeBody() {
+    this.#sent += 1
+    const size = between(this.#random, this.#hugeMiB / 2, this.#hugeMiB) * 1024 * 1024
+    return randomBody(`${this.#label} ${this.#sent}`, size)
+  }
+
   /** Sends an upload and tells the model of it. */
   async #upload(name, body, send) {
     const version = this.#random() < 0.35 ? pick(this.#random, givenVersions) : undefined
@@ -150,11 +159,13 @@ export class Load {
 
   /** Without a length, and slowly. */
   stream(name) {
-    const body = this.#body()
+    const isHuge = this.#hugeMiB !== undefined && this.#random() < 0.5
+    const body = isHuge ? this.#hugeBody() : this.#body()
     const pauseMs = between(this.#random, 0, 30)
+    const pieceBytes = isHuge ? 2_000_000 : 150_000
     async function* pieces() {
-      for (let at = 0; at < body.length; at += 150_000) {
-        yield body.subarray(at, at + 150_000)
+      for (let at = 0; at < body.length; at += pieceBytes) {
+        yield body.subarray(at, at + pieceBytes)
         await delay(pauseMs)
       }
     }

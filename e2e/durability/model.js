@@ -1,20 +1,29 @@
 // What a store may hold after any number of uploads, rollbacks and deletes, of which some were
 // answered and some were not: everything acknowledged, nothing invented, nothing back from a delete.
+//
+// Answers race, and so the model does not know one truth but what may be: each change took effect at
+// some moment between its begin and its end. What a *look* shows is wrong only when no choice of such
+// moments explains it. A look is {beganAt, endedAt, ageMs?}: what it shows was so at some moment from
+// `beganAt - ageMs` to `endedAt`.
 
 /** An upload or a rollback: it may bring the bytes with that digest under a version. */
 class Arrival {
   /** Of a rollback the digest is that of whatever version `of` was. */
   constructor({ name, sha512, version, of }, beganAt) {
     Object.assign(this, { name, sha512, version, of, beganAt, endedAt: Infinity, isSure: false })
+    this.isGiven = version !== undefined
   }
 
-  /** It was answered: the version is there. */
-  acknowledge({ version, sha512 }, now) {
+  /** It was answered: the version is there. `created`: by this very request. */
+  acknowledge({ version, sha512, created = true }, now) {
     if (this.isUnheard) return
-    this.version = version
-    this.sha512 = sha512
-    this.isSure = true
-    this.endedAt = now
+    Object.assign(this, { version, sha512, created, isSure: true, endedAt: now })
+  }
+
+  /** It was answered that the version is not there by this request, and will not be. */
+  refuse(now) {
+    if (this.isUnheard) return
+    Object.assign(this, { isRefused: true, endedAt: now })
   }
 
   /** It is over, and may have happened or not. */
@@ -39,76 +48,174 @@ class Removal {
     this.endedAt = Math.min(this.endedAt, now)
   }
 
-  covers(name, version) {
-    return this.name === name && (this.version === undefined || this.version === version)
+  /** Without a version asked: whether it may touch anything of the name. */
+  covers(version) {
+    return version === undefined || this.version === undefined || this.version === version
   }
 }
 
+/** A look at a store on which nothing is under way. */
+const atRest = { beganAt: Infinity, endedAt: Infinity }
+const nothing = { arrivals: [], removals: [] }
+
 export class Model {
-  #arrivals = []
-  #removals = []
+  /** By name: its arrivals and removals, in the order in which they began. */
+  #names = new Map()
   #isCut = false
 
   /** `version` is that which the client gave, or undefined. */
   beginUpload({ name, sha512, version }, now) {
-    return this.#begin(this.#arrivals, new Arrival({ name, sha512, version }, now))
+    return this.#begin('arrivals', new Arrival({ name, sha512, version }, now))
   }
 
   beginRollback(name, of, now) {
-    return this.#begin(this.#arrivals, new Arrival({ name, of }, now))
+    return this.#begin('arrivals', new Arrival({ name, of }, now))
   }
 
   beginRemoval(name, version, now) {
-    return this.#begin(this.#removals, new Removal(name, version, now))
+    return this.#begin('removals', new Removal(name, version, now))
   }
 
-  #begin(changes, change) {
+  #begin(kind, change) {
     change.isUnheard = this.#isCut
-    changes.push(change)
+    if (!this.#names.has(change.name)) {
+      this.#names.set(change.name, { arrivals: [], removals: [] })
+    }
+    this.#of(change.name)[kind].push(change)
     return change
+  }
+
+  #of(name) {
+    return this.#names.get(name) ?? nothing
+  }
+
+  #changes() {
+    return [...this.#names.values()].flatMap(({ arrivals, removals }) => [...arrivals, ...removals])
   }
 
   /** The process is dead: what was not answered never will be. */
   stopAll(now) {
-    for (const each of [...this.#arrivals, ...this.#removals]) each.stop(now)
+    for (const each of this.#changes()) each.stop(now)
   }
 
   /** From now on the disk forgets what it is told: no answer means anything. */
   cut() {
     this.#isCut = true
-    for (const each of [...this.#arrivals, ...this.#removals]) each.isUnheard = true
+    for (const each of this.#changes()) each.isUnheard = true
+  }
+
+  /** Names of which anything was ever begun. */
+  names() {
+    return [...this.#names.keys()]
+  }
+
+  /** Labels of a name that were acknowledged or given, be they there or not. */
+  labels(name) {
+    const labels = this.#of(name).arrivals.map((arrival) => arrival.version)
+    return [...new Set(labels)].filter((version) => version !== undefined)
   }
 
   /** Whether a version was surely there all the time from `removal`'s begin to its end. */
   isSurelyThere(removal) {
-    return this.#arrivals.some(
+    return this.#of(removal.name).arrivals.some(
       (arrival) =>
         arrival.isSure &&
         arrival.endedAt <= removal.beganAt &&
-        removal.covers(arrival.name, arrival.version) &&
+        removal.covers(arrival.version) &&
         !this.#mayBeGone(arrival, removal),
     )
   }
 
   /** What is wrong with these ready versions, as sentences. `versions`: {name, version, sha512}. */
   faults(versions) {
-    const faults = []
-    for (const { name, version, sha512 } of versions) {
-      const mayBe = this.#arrivals.some(
-        (arrival) =>
-          arrival.name === name &&
-          (arrival.version ?? version) === version &&
-          this.#mayBring(arrival, sha512) &&
-          !this.#isSurelyGone(arrival, version),
-      )
-      if (!mayBe) faults.push(`${name} ${version} (${sha512.slice(0, 12)}) must not be there.`)
+    const faults = versions.map((image) => this.faultOfSeen(image, atRest)).filter(Boolean)
+    for (const name of this.#names.keys()) {
+      const seen = versions.filter((image) => image.name === name)
+      faults.push(...this.faultsOfMissing(name, seen, atRest))
     }
-    const there = new Set(versions.map((each) => `${each.name} ${each.version} ${each.sha512}`))
-    for (const arrival of this.#arrivals) {
-      if (!arrival.isSure || this.#mayBeGone(arrival)) continue
-      const { name, version, sha512 } = arrival
-      if (there.has(`${name} ${version} ${sha512}`)) continue
-      faults.push(`${name} ${version} (${sha512.slice(0, 12)}) was acknowledged and is lost.`)
+    return faults
+  }
+
+  /** Why a look can not have seen this version ready; undefined when it can. */
+  faultOfSeen({ name, version, sha512 }, look) {
+    const since = look.beganAt - (look.ageMs ?? 0)
+    const mayBe = this.#bringers({ name, version, sha512 }).some(
+      (arrival) =>
+        arrival.beganAt <= look.endedAt &&
+        !(arrival.isRefused && arrival.endedAt <= since) &&
+        !this.#isSurelyGone(arrival, version, since),
+    )
+    if (mayBe) return undefined
+    return `${name} ${version} (${sha512.slice(0, 12)}) must not be there.`
+  }
+
+  /** What a look must have seen of a name, and has not. With a version asked, only of that one. */
+  faultsOfMissing(name, seen, look, version) {
+    const since = look.beganAt - (look.ageMs ?? 0)
+    return this.#surelyThere(name, look, since)
+      .filter((arrival) => version === undefined || arrival.version === version)
+      .filter((arrival) => !seen.some((image) => isOf(image, arrival)))
+      .map(({ version: label, sha512 }) => {
+        return `${name} ${label} (${sha512.slice(0, 12)}) was acknowledged and is lost.`
+      })
+  }
+
+  /** Why nothing ready of a name can not be what a look found; undefined when it can. */
+  faultOfNone(name, look, version) {
+    const [fault] = this.faultsOfMissing(name, [], look, version)
+    return fault
+  }
+
+  /** Why this can not be the newest version that a look found; undefined when it can. */
+  faultOfNewest(image, look) {
+    const since = look.beganAt - (look.ageMs ?? 0)
+    const bringers = this.#bringers(image)
+    if (bringers.some((arrival) => !arrival.isSure && !arrival.isRefused)) return undefined
+    const lastAt = Math.max(...bringers.map((arrival) => arrival.endedAt))
+    const newer = this.#surelyThere(image.name, look, since).find(
+      (arrival) => arrival.created && arrival.beganAt >= lastAt,
+    )
+    if (newer === undefined) return undefined
+    return `${image.name} ${image.version} is not the newest: ${newer.version} came later.`
+  }
+
+  /** Whether a delete may have met this change, or anything of its name since it began. */
+  mayBeDeleted({ name, version, beganAt }, untilAt = Infinity) {
+    return this.#of(name).removals.some(
+      (removal) =>
+        removal.covers(version) && removal.endedAt > beganAt && removal.beganAt < untilAt,
+    )
+  }
+
+  /** Whether another upload may have put other bytes under the version that was given. */
+  mayConflict(arrival) {
+    const { name, version, sha512, beganAt, endedAt } = arrival
+    return this.#of(name).arrivals.some(
+      (other) =>
+        other !== arrival &&
+        (other.version ?? version) === version &&
+        other.sha512 !== sha512 &&
+        other.beganAt < endedAt &&
+        !(other.isRefused && other.endedAt <= beganAt) &&
+        !this.#isSurelyGone(other, version, beganAt),
+    )
+  }
+
+  /** What is wrong with an acknowledged arrival beside the others that were, as sentences. */
+  faultsOfAnswer(arrival) {
+    if (!arrival.created) return []
+    const { name, version } = arrival
+    const faults = []
+    for (const other of this.#of(name).arrivals) {
+      if (other === arrival || !other.isSure || !other.created) continue
+      if (other.version === version && !this.#mayBeDeletedBetween(arrival, other)) {
+        faults.push(`${name} ${version} was created twice.`)
+      }
+      const isBefore = other.endedAt <= arrival.beganAt
+      const counts = [arrival, other].every((each) => /^[1-9][0-9]{0,14}$/.test(each.version))
+      if (arrival.isGiven || !isBefore || !counts || this.#mayBeGone(other)) continue
+      if (Number(other.version) < Number(version)) continue
+      faults.push(`${name} got the label ${version} after ${other.version}.`)
     }
     return faults
   }
@@ -116,41 +223,64 @@ export class Model {
   /** Nothing is under way: what is there now is what counts from now on. */
   settle(versions, now) {
     this.#isCut = false
-    this.#removals = []
-    this.#arrivals = versions.map(({ name, version, sha512 }) => {
-      const arrival = new Arrival({ name }, now)
-      arrival.acknowledge({ version, sha512 }, now)
-      return arrival
-    })
+    this.#names.clear()
+    for (const { name, version, sha512 } of versions) {
+      this.beginUpload({ name, sha512 }, now).acknowledge({ version, sha512 }, now)
+    }
+  }
+
+  /** What is there for the whole of a look, and was before it began. */
+  #surelyThere(name, look, since) {
+    return this.#of(name).arrivals.filter(
+      (arrival) =>
+        arrival.isSure &&
+        arrival.endedAt <= since &&
+        !this.#mayBeGone(arrival, undefined, look.endedAt),
+    )
+  }
+
+  /** Arrivals that may have brought this. */
+  #bringers({ name, version, sha512 }) {
+    return this.#of(name).arrivals.filter(
+      (arrival) => (arrival.version ?? version) === version && this.#mayBring(arrival, sha512),
+    )
   }
 
   #mayBring(arrival, sha512) {
     if (arrival.sha512 !== undefined) return arrival.sha512 === sha512
-    return this.#arrivals.some(
-      (other) =>
-        other.name === arrival.name &&
-        other.sha512 === sha512 &&
-        (other.version ?? arrival.of) === arrival.of,
+    return this.#of(arrival.name).arrivals.some(
+      (other) => other.sha512 === sha512 && (other.version ?? arrival.of) === arrival.of,
     )
   }
 
-  /** A delete that began after the arrival's end was acknowledged. */
-  #isSurelyGone(arrival, version) {
-    return this.#removals.some(
+  /** A delete that began after the arrival's end was acknowledged before `since`. */
+  #isSurelyGone(arrival, version, since) {
+    return this.#of(arrival.name).removals.some(
       (removal) =>
         removal.isSure &&
-        removal.covers(arrival.name, version) &&
-        removal.beganAt >= arrival.endedAt,
+        removal.covers(version) &&
+        removal.beganAt >= arrival.endedAt &&
+        removal.endedAt <= since,
     )
   }
 
   /** A delete, acknowledged or not, did not end before the arrival began. */
-  #mayBeGone(arrival, except) {
-    return this.#removals.some(
+  #mayBeGone(arrival, except, untilAt = Infinity) {
+    return this.#of(arrival.name).removals.some(
       (removal) =>
         removal !== except &&
-        removal.covers(arrival.name, arrival.version) &&
-        removal.endedAt > arrival.beganAt,
+        removal.covers(arrival.version) &&
+        removal.endedAt > arrival.beganAt &&
+        removal.beganAt < untilAt,
     )
   }
+
+  #mayBeDeletedBetween(one, other) {
+    const from = { ...one, beganAt: Math.min(one.beganAt, other.beganAt) }
+    return this.mayBeDeleted(from, Math.max(one.endedAt, other.endedAt))
+  }
+}
+
+function isOf(image, { version, sha512 }) {
+  return image.version === version && image.sha512 === sha512
 }

@@ -1,43 +1,43 @@
 // One round after the other: start the server on what the last kill has left, check everything that
 // it must hold, load it, kill it.
 
-import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { between, seeded } from './bodies.js'
-import { leftovers, temporaryLeftovers } from './disk.js'
 import { Counts, Load } from './load.js'
 import { Model } from './model.js'
+import { foreignFolder } from './place.js'
 import { Review, everyVersion } from './review.js'
 import { ServerProcess } from './server.js'
 
 const downloadsPerRound = 4
-const foreignFolder = 'base-0badcafe'
-const foreignContent = 'an image that Longhorn made'
+/** Leases take 30 s where nobody can prove a death; then somebody has to look. Generous. */
+const settledTimeoutMs = 180_000
 
-/** Kills the server of one folder `rounds` times. Rejects with everything that was wrong. */
+/** Kills the server of one place `rounds` times. Rejects with everything that was wrong. */
 export class Crashes {
-  #root
+  #place
   #random
   #label
+  #loadOptions
   #model = new Model()
   #review
   #counts
-  #foreignInode
 
-  constructor({ root, seed, counts = new Counts() }) {
-    this.#root = root
+  /**
+   * `loadOptions` are those of Load, and: after at most `patienceMs` of waiting for a few uploads to be
+   * acknowledged the server is killed within `loadMostMs`.
+   */
+  constructor({ place, seed, counts = new Counts(), loadOptions = {} }) {
+    this.#place = place
     this.#random = seeded(seed)
     this.#label = `seed ${seed}`
     this.#counts = counts
+    this.#loadOptions = loadOptions
     this.#review = new Review(this.#model, this.#random)
-    const folder = join(root, foreignFolder)
-    mkdirSync(folder, { recursive: true })
-    writeFileSync(join(folder, 'backing'), foreignContent)
-    this.#foreignInode = statSync(join(folder, 'backing')).ino
   }
 
   async run(rounds) {
+    await this.#place.plantForeign()
     for (let round = 1; round <= rounds; round += 1) {
       const faults = await this.#round(round)
       if (faults.length === 0) continue
@@ -47,8 +47,12 @@ export class Crashes {
     if (faults.length > 0) throw new Error(`At the end, ${this.#label}:\n  ${faults.join('\n  ')}`)
   }
 
+  #start() {
+    return new ServerProcess(this.#place.folder, this.#place.env)
+  }
+
   async #round(round) {
-    const server = new ServerProcess(this.#root)
+    const server = this.#start()
     try {
       // Now and then it dies while it still tidies up behind the last one.
       if (this.#random() < 0.1) {
@@ -67,6 +71,7 @@ export class Crashes {
 
   async #load(url, round, server) {
     const load = new Load({
+      ...this.#loadOptions,
       url,
       model: this.#model,
       random: this.#random,
@@ -74,19 +79,35 @@ export class Crashes {
       label: `${this.#label} ${round}`,
     })
     const running = load.run()
-    await delay(between(this.#random, 50, 700))
+    const { patienceMs = 0, loadMostMs = 700 } = this.#loadOptions
+    // However slow the machine is, most deaths come when there is something to lose.
+    if (patienceMs > 0) await load.hasAcknowledged(between(this.#random, 0, 4), patienceMs)
+    await delay(between(this.#random, 50, loadMostMs))
     load.stop()
     await server.kill()
     await running
+    const unfinished = (await this.#place.unfinished?.()) ?? []
+    if (unfinished.length > 0) this.#counts.add('kill', 'in mid-multipart')
+    // What it had sent is decided by then: the next look counts as one after the end of everything.
+    await delay(this.#place.afterlifeMs)
     this.#model.stopAll(performance.now())
     this.#counts.add('kill', 'under load')
     return load.faults
   }
 
+  /** The work that the kills have interrupted comes to its end, and leaves nothing. */
   async #lastLook() {
-    const server = new ServerProcess(this.#root)
+    const server = this.#start()
     try {
-      return await this.#faults(await server.listening(), Infinity)
+      const url = await server.listening()
+      const beganAt = performance.now()
+      let left = await this.#unsettled(url)
+      while (left.length > 0 && performance.now() - beganAt < settledTimeoutMs) {
+        if (this.#place.provesDeath) break
+        await delay(1000)
+        left = await this.#unsettled(url)
+      }
+      return [...left, ...(await this.#review.faults(url, Infinity)), ...(left[0] ? [server.log] : [])]
     } finally {
       await server.kill()
     }
@@ -94,22 +115,20 @@ export class Crashes {
 
   /** Everything that is wrong with a server that has just started. */
   async #faults(url, downloads) {
-    // First: what was interrupted must be settled before anybody is served.
-    const faults = [...leftovers(this.#root, [foreignFolder]), ...temporaryLeftovers(this.#root)]
-    const images = await everyVersion(url)
-    for (const { name, version, uuid, state } of images) {
+    // First: where death is proved, what was interrupted is settled before anybody is served.
+    const faults = this.#place.provesDeath ? await this.#unsettled(url) : []
+    faults.push(...(await this.#place.foreignFaults()))
+    return [...faults, ...(await this.#review.faults(url, downloads))]
+  }
+
+  /** What is left of work whose process is dead. */
+  async #unsettled(url) {
+    const faults = await this.#place.leftovers()
+    for (const { name, version, uuid, state } of await everyVersion(url)) {
       const isOver = state === 'ready' || state === 'failed'
       if (!isOver) faults.push(`${name} ${version} is ${state} without an owner.`)
       if (`${name}-${uuid}` === foreignFolder) faults.push(`${foreignFolder} is shown as ours.`)
     }
-    return [...faults, ...this.#foreignFaults(), ...(await this.#review.faults(url, downloads))]
-  }
-
-  #foreignFaults() {
-    const path = join(this.#root, foreignFolder, 'backing')
-    const isSame =
-      statSync(path, { throwIfNoEntry: false })?.ino === this.#foreignInode &&
-      readFileSync(path, 'utf8') === foreignContent
-    return isSame ? [] : [`${foreignFolder} was touched, and is not ours.`]
+    return faults
   }
 }

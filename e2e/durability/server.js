@@ -8,7 +8,10 @@ import { root } from '../machine.js'
 const program = join(root, 'packages/server/bin/backing-image-manager.cjs')
 const logBytesMax = 64 * 1024
 
-/** A server with its images in `folder`. It listens once `listening` has resolved to its address. */
+/**
+ * A server with its images in `folder`, or where `env` says (./place.js). It listens once `listening` has
+ * resolved to its address.
+ */
 export class ServerProcess {
   #child
   #log = ''
@@ -21,7 +24,7 @@ export class ServerProcess {
         PATH: process.env.PATH,
         HOST: '127.0.0.1',
         PORT: '0',
-        BACKING_IMAGE_STORAGE_PATH: folder,
+        ...(folder !== undefined && { BACKING_IMAGE_STORAGE_PATH: folder }),
         LOG_LEVEL: 'warn',
         ...env,
       },

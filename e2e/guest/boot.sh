@@ -4,9 +4,11 @@
 #
 # The kernel's command line gives, as init's environment: GUEST_FOLDER (a folder of the host that is
 # writable in the guest; it runs the file `command` there, and writes its exit code to `exit`),
-# GUEST_MODULES (the folder of the guest kernel's modules), GUEST_SELF (this file).
+# GUEST_MODULES (the folder of the guest kernel's modules), GUEST_SELF (this file), GUEST_SETUP (a file
+# that is sourced before the command).
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
-halt() { sync; echo o >/proc/sysrq-trigger; sleep 60; }
+# Not all file systems: one whose server is stopped would never be done.
+halt() { sync -f "$GUEST_FOLDER"; echo o >/proc/sysrq-trigger; sleep 60; }
 fail() { echo "guest: $*"; echo 71 >"$GUEST_FOLDER/exit"; halt; }
 
 mount -t proc proc /proc
@@ -30,8 +32,8 @@ fi
 
 hostname guest
 ip link set lo up || fail 'no loopback'
-modprobe dm-flakey || fail 'no dm-flakey'
 dmesg -n 1
+. "$GUEST_SETUP"
 stty -F /dev/tty1 raw -echo 2>/dev/null
 cd / && setsid bash "$GUEST_FOLDER/command" </dev/null >/dev/tty1 2>&1
 echo $? >"$GUEST_FOLDER/exit"

@@ -5,6 +5,7 @@ import { dirname } from 'node:path'
 import { constants, type BigIntStats } from 'node:fs'
 import { ImageError, isImageError } from '@backing-image/core'
 import { errnoOf, type Disk, type OpenFile } from './disk.ts'
+import type { GuardedDisk, GuardedFile } from './guarded.ts'
 import { Writer } from './writer.ts'
 
 const attemptsMax = 20
@@ -17,27 +18,36 @@ export const createFlags: number = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW
 
 /** A file under `.tmp` that becomes an object, or is thrown away. */
 export class Temporary {
-  readonly #disk: Disk
+  readonly #disk: GuardedDisk
   readonly #path: string
-  readonly #file: OpenFile
+  readonly #file: GuardedFile
   readonly #writer: Writer
-  #direct: OpenFile | undefined
+  #direct: GuardedFile | undefined
   #isOpen = true
   #isPlaced = false
 
-  private constructor(disk: Disk, path: string, file: OpenFile) {
+  private constructor(disk: GuardedDisk, path: string, file: GuardedFile) {
     this.#disk = disk
     this.#path = path
     this.#file = file
     this.#writer = new Writer(file)
   }
 
-  static async create(disk: Disk, path: string): Promise<Temporary> {
+  static async create(disk: GuardedDisk, path: string): Promise<Temporary> {
     return new Temporary(disk, path, await disk.open(path, createFlags, 0o644))
   }
 
   append(chunk: Uint8Array): Promise<void> {
     return this.#writer.append(chunk)
+  }
+
+  /**
+   * Undefined when nothing that was left hangs in the kernel; else resolves when that has returned,
+   * and nothing reads a chunk any more.
+   */
+  get returning(): Promise<unknown> | undefined {
+    const calls = [this.#file.returning, this.#direct?.returning].filter((each) => each)
+    return calls.length === 0 ? undefined : Promise.all(calls)
   }
 
   /** What is large leaves the page cache alone, where the file system can do that. */

@@ -10,16 +10,18 @@ import { exclusiveBytesMax, readAll } from '@backing-image/core'
 import { unlessAborted } from './abort.ts'
 import { Temporary, remove, removeEmptyFolders } from './commit.ts'
 import { type Disk, explained, nodeDisk } from './disk.ts'
+import { Guard, type GuardOptions, type Outage } from './guard.ts'
+import { type GuardedDisk, guarded } from './guarded.ts'
+import { Leftovers, temporaryName } from './leftovers.ts'
 import { listObjects, toStat } from './list.ts'
-import { Owner, isOwner } from './owner.ts'
+import { Owner } from './owner.ts'
 import { Put } from './put.ts'
 import { readObject } from './read.ts'
 import { Scanner } from './scan.ts'
 import { Ballast, Room } from './space.ts'
 
 export { type Disk, type FreeBlocks, type OpenFile, nodeDisk, translate } from './disk.ts'
-
-const temporaryName = '.tmp'
+export { type GuardOptions, type Outage, hasHungCalls } from './guard.ts'
 
 export interface LocalOptions {
   /** A folder that exists; everything is stored under it. */
@@ -32,14 +34,18 @@ export interface LocalOptions {
   provesDeath?: boolean
   /** The name of the backend, `local` unless given. */
   name?: string
+  /** How long what hangs is waited for, and how many calls are made at a time. */
+  guard?: GuardOptions
 }
 
 /** Keeps the contract of Backend over one folder. Several may share the folder. */
 export class LocalBackend implements Backend, Unfinished, Owners, Space, Scan {
   readonly name: string
   readonly #root: string
-  readonly #disk: Disk
+  readonly #guard: Guard
+  readonly #disk: GuardedDisk
   readonly #owner: Owner
+  readonly #leftovers: Leftovers
   readonly #room: Room
   readonly #ballast: Ballast
   /** Reads the real file system; a test's own is read call by call. */
@@ -49,10 +55,13 @@ export class LocalBackend implements Backend, Unfinished, Owners, Space, Scan {
   private constructor(options: LocalOptions) {
     this.name = options.name ?? 'local'
     this.#root = resolve(options.root)
-    this.#disk = explained(options.disk ?? nodeDisk)
-    this.#scanner = options.disk === undefined ? new Scanner() : undefined
+    const disk = explained(options.disk ?? nodeDisk)
+    this.#guard = new Guard(disk, this.#root, options.guard)
+    this.#disk = guarded(disk, this.#guard)
+    this.#scanner = options.disk === undefined ? new Scanner(this.#guard) : undefined
     const temporaries = join(this.#root, temporaryName)
     this.#owner = new Owner(this.#disk, temporaries, options.provesDeath ?? true)
+    this.#leftovers = new Leftovers(this.#disk, this.#root, this.#owner)
     this.#room = new Room(this.#disk, this.#root, options.lowWaterBytes)
     this.#ballast = new Ballast(this.#disk, join(temporaries, 'ballast'), this.#room)
   }
@@ -95,10 +104,29 @@ export class LocalBackend implements Backend, Unfinished, Owners, Space, Scan {
     )
   }
 
-  /** Ends this process's part; call it when nothing is under way. */
+  /**
+   * Ends this process's part; call it when nothing is under way. Where the medium hangs it is left as
+   * it is, for the next process to tidy.
+   */
   async close(): Promise<void> {
     await this.#scanner?.close()
-    await this.#owner.end()
+    try {
+      // With the socket its name goes too, by a call in this very thread: only where the medium answers.
+      await this.#disk.statfs(this.#root)
+      await this.#owner.end()
+    } catch (error) {
+      if (!isImageError(error, 'unavailable')) throw error
+    }
+  }
+
+  /** Since when the medium has not answered; undefined while it is not known to hang. */
+  get outage(): Outage | undefined {
+    return this.#guard.outage
+  }
+
+  /** Calls back whenever an outage has begun or ended; returns what ends that. */
+  onOutage(listener: () => void): () => void {
+    return this.#guard.onChange(listener)
   }
 
   get owner(): string {
@@ -224,76 +252,16 @@ export class LocalBackend implements Backend, Unfinished, Owners, Space, Scan {
     })
   }
 
-  async *unfinished(): AsyncIterable<UnfinishedPut> {
-    for (const owner of await this.#owners()) {
-      for (const name of await this.#names(join(temporaryName, owner))) {
-        const key = keyOf(name)
-        const path = join(this.#root, temporaryName, owner, name)
-        const stats = key === undefined ? undefined : await this.#lstatFile(path)
-        if (key !== undefined && stats) {
-          yield { id: `${owner}/${name}`, key, modifiedAt: stats.mtimeNs, owner }
-        }
-      }
-    }
+  unfinished(): AsyncIterable<UnfinishedPut> {
+    return this.#leftovers.unfinished()
   }
 
   async discard(id: string): Promise<void> {
-    const [owner = '', name = '', ...rest] = id.split('/')
-    // No id of ours, so there is nothing to discard.
-    if (rest.length > 0 || !isOwner(owner) || keyOf(name) === undefined) return
-    try {
-      await this.#disk.unlink(join(this.#root, temporaryName, owner, name))
-    } catch (error) {
-      if (!isImageError(error, 'not_found')) throw error
-    }
+    await this.#leftovers.discard(id)
   }
 
   /** Removes what processes that are certainly dead have left unfinished; never of a living one. */
   async sweepDead(): Promise<void> {
-    for (const owner of await this.#owners()) {
-      if (!(await this.isGone(owner))) continue
-      try {
-        await this.#owner.sweep(owner)
-      } catch (error) {
-        // Another process sweeps it too, or it belongs to another user; `unfinished` still shows it.
-        if (!isImageError(error)) throw error
-      }
-    }
-  }
-
-  async #owners(): Promise<string[]> {
-    return (await this.#names(temporaryName)).filter(isOwner)
-  }
-
-  async #names(folder: string): Promise<string[]> {
-    try {
-      const entries = await this.#disk.readdir(join(this.#root, folder))
-      return entries.map((entry) => entry.name).toSorted()
-    } catch (error) {
-      if (isImageError(error, 'not_found')) return []
-      throw error
-    }
-  }
-
-  async #lstatFile(path: string): Promise<BigIntStats | undefined> {
-    try {
-      const stats = await this.#disk.lstat(path)
-      return stats.isFile() ? stats : undefined
-    } catch (error) {
-      if (isImageError(error, 'not_found')) return undefined
-      throw error
-    }
-  }
-}
-
-/** The key in the name of a temporary file, `<count>~<key with "~" for "/">`; else undefined. */
-function keyOf(name: string): string | undefined {
-  const key = /^[0-9]+~(.+)$/.exec(name)?.[1]?.replaceAll('~', '/')
-  if (key === undefined) return undefined
-  try {
-    assertKey(key)
-    return key
-  } catch {
-    return undefined
+    await this.#leftovers.sweepDead()
   }
 }

@@ -5,7 +5,7 @@ import { ImageError, exclusiveBytesMax, type Bytes, type PutOptions } from '@bac
 import type { BigIntStats } from 'node:fs'
 import { unlessAborted } from './abort.ts'
 import { Temporary } from './commit.ts'
-import type { Disk } from './disk.ts'
+import type { GuardedDisk } from './guarded.ts'
 import type { Ballast, Reservation, Room } from './space.ts'
 import { syncEveryBytes } from './writer.ts'
 
@@ -51,7 +51,7 @@ class Source {
 
 /** Where one put goes. */
 export interface Target {
-  disk: Disk
+  disk: GuardedDisk
   root: string
   key: string
   /** The path of the object. */
@@ -97,15 +97,27 @@ export class Put {
       }
       return await this.#finish()
     } catch (error) {
-      // Nothing is under way on the last chunk: every write was awaited.
-      const lettingGo = source.letGo()
-      await this.#temporary?.discard()
-      this.#reservation?.release()
-      await lettingGo
+      const tidied = this.#tidy(source)
+      // What hangs is tidied behind our back, whenever it returns.
+      if (!this.#hangs()) await tidied
       throw error
     } finally {
       this.#reservation?.release()
     }
+  }
+
+  #hangs(): boolean {
+    return (this.#temporary?.returning ?? this.#target.disk.returning) !== undefined
+  }
+
+  /** Never rejects. */
+  async #tidy(source: Source): Promise<void> {
+    // Every write was awaited, or left: then it still reads the last chunk.
+    await this.#temporary?.returning
+    const lettingGo = source.letGo()
+    await this.#target.disk.returning
+    await this.#temporary?.discard()
+    await lettingGo
   }
 
   #assertExclusive(lengthBytes: number): void {

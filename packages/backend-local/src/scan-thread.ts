@@ -11,6 +11,8 @@ import type { ScanOrder, ScanReply } from './scan.ts'
 
 const batchLengthMax = 256
 const batchBytesMax = 1024 * 1024
+/** A slow medium shows that it gets on. */
+const batchTimeMaxMs = 1000
 
 const scans = new Map<number, Generator<Scanned>>()
 
@@ -27,9 +29,11 @@ parentPort?.on('message', (order: ScanOrder) => {
 
 function next(id: number): ScanReply {
   const batch: Scanned[] = []
+  const endsAtMs = performance.now() + batchTimeMaxMs
   try {
     const scan = scans.get(id)
     for (let bytes = 0; batch.length < batchLengthMax && bytes < batchBytesMax;) {
+      if (performance.now() > endsAtMs) break
       const step = scan?.next()
       if (!step || step.done) return { id, batch, isLast: true }
       bytes += step.value.content?.length ?? 0

@@ -182,6 +182,7 @@ function answerError(c: Call, deps: Deps, error: Error): Response {
   const id = c.get('requestId')
   const problem = problemOf(error, id)
   deps.metrics.error(problem.code)
+  if (problem.code === 'storage_unavailable') deps.health.suspect()
   if (problem.status >= 500) {
     deps.log.error(
       { requestId: id, route: routeOf(c), code: problem.code, err: error },

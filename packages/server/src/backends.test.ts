@@ -1,7 +1,8 @@
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { bytesOf } from '@backing-image/core'
+import { FakeS3 } from '@backing-image/backend-s3/testing'
+import { bytesOf, isImageError } from '@backing-image/core'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { openBackend } from './backends.ts'
@@ -14,7 +15,7 @@ backends.after(() => rmSync(folder, { recursive: true }))
 
 async function faultOf(storage: StorageConfig): Promise<string> {
   try {
-    const backend = await openBackend(storage)
+    const backend = await openBackend({ storage })
     await backend.close()
   } catch (error) {
     assert.instance(error, ConfigError)
@@ -24,7 +25,7 @@ async function faultOf(storage: StorageConfig): Promise<string> {
 }
 
 backends('local opens and stores', async () => {
-  const backend = await openBackend({ type: 'local', path: folder })
+  const backend = await openBackend({ storage: { type: 'local', path: folder } })
   assert.is(backend.name, 'local')
   const { size } = await backend.put('a/b', bytesOf('bytes'))
   assert.is(size, 5)
@@ -41,17 +42,40 @@ backends('a folder that is missing, or is a file, names the path and the user', 
   }
 })
 
-backends('nfs and s3 are valid configuration, and not built yet', async () => {
-  const s3 = {
-    S3_ENDPOINT: 'http://s3',
-    S3_ACCESS_KEY: 'a',
-    S3_SECRET_KEY: 's',
-    S3_BUCKET: 'images',
+backends('a folder that is no NFS mount is refused, and names itself', async () => {
+  const fault = await faultOf({ type: 'nfs', path: folder })
+  assert.match(fault, folder)
+  assert.match(fault, 'NFS')
+})
+
+backends('a bucket stores under its prefix, and one that is down names its endpoint', async () => {
+  const fake = await FakeS3.start()
+  const { storage } = readConfig({
+    STORAGE_BACKEND_TYPE: 's3',
+    S3_ENDPOINT: fake.endpoint,
+    S3_ACCESS_KEY: fake.accessKeyId,
+    S3_SECRET_KEY: fake.secretAccessKey,
+    S3_BUCKET: fake.bucket,
+    S3_PREFIX: 'images/',
+  })
+  try {
+    const backend = await openBackend({ storage })
+    await backend.put('a/b', bytesOf('bytes'))
+    await backend.close()
+    assert.is(fake.content('images/a/b')?.toString(), 'bytes')
+    assert.is(fake.content('a/b'), undefined)
+  } finally {
+    await fake.stop()
   }
-  for (const type of ['nfs', 's3']) {
-    const { storage } = readConfig({ ...s3, STORAGE_BACKEND_TYPE: type })
-    assert.match(await faultOf(storage), `"${type}" was given; it is not built in this version`)
-  }
+  // Nothing to correct: it is down now.
+  await openBackend({ storage }).then(
+    () => assert.unreachable(),
+    (error: unknown) => {
+      assert.ok(isImageError(error, 'unavailable'))
+      assert.match(String(error), fake.endpoint)
+      assert.not.match(String(error), fake.secretAccessKey)
+    },
+  )
 })
 
 backends('a folder that may not be written names path and mode', async () => {

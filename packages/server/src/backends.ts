@@ -1,42 +1,82 @@
 // Which backends there are: one table from STORAGE_BACKEND_TYPE to what opens it.
 
 import { LocalBackend } from '@backing-image/backend-local'
-import { type Backend, isImageError } from '@backing-image/core'
-import { ConfigError, type StorageConfig } from './config.ts'
+import { S3Backend } from '@backing-image/backend-s3'
+import { type Backend, type ImageError, isImageError } from '@backing-image/core'
+import { type Config, ConfigError, type StorageConfig } from './config.ts'
 
 /** `close` ends this process's part, when nothing is under way any more. */
 export type OpenBackend = Backend & { close(): Promise<void> }
 
-const openers: Record<StorageConfig['type'], (storage: StorageConfig) => Promise<OpenBackend>> = {
-  local: (storage) => openLocal(storage.path),
-  nfs: notBuilt,
-  s3: notBuilt,
+type Opening = Pick<Config, 'extraCaFile' | 'httpProxy' | 'httpsProxy' | 'noProxy'> & {
+  storage: StorageConfig
 }
 
-/** Throws a ConfigError when the storage can not be used as configured. */
-export function openBackend(storage: StorageConfig): Promise<OpenBackend> {
-  return openers[storage.type](storage)
+/**
+ * Throws a ConfigError when the storage can not be used as configured, and an ImageError when it does
+ * not answer now.
+ */
+export async function openBackend(config: Opening): Promise<OpenBackend> {
+  const { storage } = config
+  try {
+    return await open(config)
+  } catch (error) {
+    if (!isImageError(error) || isPassing(error)) throw error
+    throw new ConfigError([`${given(storage)}; it can not be used. ${error.message}`])
+  }
+}
+
+/** Nothing to correct: the next start may find it well. */
+function isPassing(error: ImageError): boolean {
+  return isImageError(error, 'unavailable', 'deadline_exceeded')
+}
+
+async function open({ storage, ...connection }: Opening): Promise<OpenBackend> {
+  const { path, id } = storage
+  switch (storage.type) {
+    case 'local':
+      return await openLocal(path)
+    case 'nfs':
+      throw new ConfigError([
+        `STORAGE_BACKEND_TYPE: "nfs" was given; it is not built yet (${id ?? ''}).`,
+      ])
+    case 's3':
+      return await S3Backend.open({ ...storage.s3, ...connection })
+  }
 }
 
 async function openLocal(path: string): Promise<OpenBackend> {
   try {
     return await LocalBackend.open({ root: path })
   } catch (error) {
-    const given = `BACKING_IMAGE_STORAGE_PATH: "${path}" was given`
-    if (isImageError(error, 'not_found')) {
-      const user = process.getuid?.() ?? '?'
-      throw new ConfigError([
-        `${given}; there is no such folder. Make it, and let user ${user} read and write there.`,
-      ])
-    }
-    if (isImageError(error))
-      throw new ConfigError([`${given}; it can not be used. ${error.message}`])
-    throw error
+    if (!isImageError(error, 'not_found')) throw error
+    const user = process.getuid?.() ?? '?'
+    throw new ConfigError([
+      `BACKING_IMAGE_STORAGE_PATH: "${path}" was given; there is no such folder. Make it, and let ` +
+        `user ${user} read and write there.`,
+    ])
   }
 }
 
-async function notBuilt(storage: StorageConfig): Promise<OpenBackend> {
-  throw new ConfigError([
-    `STORAGE_BACKEND_TYPE: "${storage.type}" was given; it is not built in this version. Use "local".`,
-  ])
+/** Where the images are, for people. */
+export function placeOf(storage: StorageConfig): string {
+  if (storage.type === 's3') {
+    const { endpoint, bucket, prefix } = storage.s3
+    return `bucket ${bucket}${prefix && ` under ${prefix}`} of ${endpoint}`
+  }
+  const mount = storage.type === 'nfs' ? storage.mount : undefined
+  return mount ? `${mount.server}:${mount.exportPath}, mounted at ${storage.path}` : storage.path
+}
+
+/** The variables that say where the store is. */
+function given(storage: StorageConfig): string {
+  if (storage.type === 's3') {
+    const { endpoint, bucket } = storage.s3
+    return `S3_ENDPOINT, S3_BUCKET: "${endpoint}", "${bucket}" were given`
+  }
+  if (storage.type === 'nfs' && storage.mount) {
+    const { server, exportPath } = storage.mount
+    return `NFS_SERVER, NFS_EXPORT: "${server}", "${exportPath}" were given`
+  }
+  return `BACKING_IMAGE_STORAGE_PATH: "${storage.path}" was given`
 }

@@ -2,6 +2,7 @@
 // to the command line and ends with its exit code.
 
 import { readFileSync } from 'node:fs'
+import { hasHungCalls } from '@backing-image/backend-local'
 import { runProgram } from './cli/program.ts'
 
 const manifest: { version: string } = JSON.parse(
@@ -12,6 +13,12 @@ const manifest: { version: string } = JSON.parse(
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(1)
   throw error
+})
+
+// At its end Node.js waits for its threads; one that hangs in the kernel would hold it for as long as
+// that does, and nothing but this takes it away.
+process.on('exit', () => {
+  if (hasHungCalls()) process.kill(process.pid, 'SIGKILL')
 })
 
 const exitCode = await runProgram(process.argv.slice(2), {

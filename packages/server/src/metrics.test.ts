@@ -32,4 +32,24 @@ metrics('bytes, durations, states and errors are counted, and no path is a label
   await own.close()
 })
 
+metrics('storage that hangs does not keep the metrics from being told', async () => {
+  const own = await serving()
+  await put(own, 'ubuntu', rawImage(4096))
+  let release = () => {}
+  const released = new Promise<void>((resolve) => (release = resolve))
+  own.backend.before = () => released
+  // The list of names is kept for 5 s.
+  await new Promise((resolve) => setTimeout(resolve, 5_500))
+  for (let count = 0; count < 3; count++) {
+    const startedAtMs = performance.now()
+    const { status, text } = await ask(own, 'GET', '/metrics')
+    assert.is(status, 200)
+    assert.match(text, /nodejs_eventloop_lag/)
+    assert.ok(performance.now() - startedAtMs < 3_000)
+  }
+  own.backend.before = undefined
+  release()
+  await own.close()
+})
+
 metrics.run()

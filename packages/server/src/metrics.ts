@@ -1,11 +1,14 @@
 // What the server counts, in the text format of Prometheus.
 
+import { setTimeout as delay } from 'node:timers/promises'
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client'
 import type { Bytes, Reason } from '@backing-image/core'
 
 const prefix = 'backing_image_manager_'
 /** From a small file to a large image over a slow line. */
 const ingestSeconds = [0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14_400]
+/** How long a scrape waits for the images to be counted: it is to be told also of storage that hangs. */
+const countTimeMs = 50
 const requestSeconds = [0.005, 0.025, 0.1, 0.5, 2.5, 10, 60]
 
 export interface IngestTiming {
@@ -24,6 +27,7 @@ export class Metrics {
   readonly #errors: Counter<'code'>
   readonly #images: Gauge<'state'>
   #countImages: () => Promise<ReadonlyMap<string, number>> = async () => new Map()
+  #counting: Promise<void> | undefined
 
   constructor() {
     const registers = [this.#registry]
@@ -107,7 +111,13 @@ export class Metrics {
     return await this.#registry.metrics()
   }
 
+  /** What is not counted in time is told as it was, and as it is from the next scrape on. */
   async #collectImages(): Promise<void> {
+    this.#counting ??= this.#setImages().finally(() => (this.#counting = undefined))
+    await Promise.race([this.#counting, delay(countTimeMs, undefined, { ref: false })])
+  }
+
+  async #setImages(): Promise<void> {
     // While the storage is away everything else is still told.
     const counts = await this.#countImages().catch(() => new Map<string, number>())
     this.#images.reset()

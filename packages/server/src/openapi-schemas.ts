@@ -155,11 +155,20 @@ const readiness = object(
     status: { type: 'string', enum: ['ok', 'unavailable'] },
     backend: text,
     capabilities: texts,
+    findings: {
+      type: 'array',
+      items: object({
+        what: text,
+        level: { type: 'string', enum: ['ok', 'warn', 'FAIL'] },
+        text,
+      }),
+    },
+    writable: { type: 'boolean' },
     lastCheckAt: { type: ['string', 'null'], format: 'date-time' },
     lastCheckMs: { type: ['integer', 'null'] },
     message: text,
   },
-  ['backend', 'capabilities', 'lastCheckAt', 'lastCheckMs', 'message'],
+  ['backend', 'capabilities', 'findings', 'writable', 'lastCheckAt', 'lastCheckMs', 'message'],
 )
 
 export const schemas: Record<string, Schema> = {

@@ -4,10 +4,17 @@
 import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
-import { type Backend, asError, hasOwners, hasSpace, hasUnfinished } from '@backing-image/core'
-import { bytesOf, freshId, isImageError, jobsPrefix, readAll } from '@backing-image/core'
+import {
+  type Backend,
+  asError,
+  hasOwners,
+  hasProbe,
+  hasSpace,
+  hasUnfinished,
+} from '@backing-image/core'
+import { bytesOf, canaryKey, freshId, isImageError, readAll } from '@backing-image/core'
 import type { Command } from 'commander'
-import { openBackend } from '../backends.ts'
+import { openBackend, placeOf } from '../backends.ts'
 import { type Config, ConfigError, readConfig } from '../config.ts'
 import { formatSize } from '../quantity.ts'
 import { askOwnServer, ownUrl } from './health.ts'
@@ -30,7 +37,7 @@ export function addDoctor(program: Command, terminal: Terminal): void {
       await examine(terminal, (level, what, text) => {
         if (level === 'FAIL') faulty.add(what)
         const line = text.replaceAll(/\s*\n\s*/g, ' ')
-        terminal.stdout.write(`${level.padEnd(4)} ${what.padEnd(13)} ${line}\n`)
+        terminal.stdout.write(`${level.padEnd(4)} ${what.padEnd(18)} ${line}\n`)
       })
       const advice = 'Mend what the lines with FAIL say.'
       if (faulty.has('configuration')) throw new ConfigError([advice])
@@ -47,11 +54,11 @@ async function examine(terminal: Terminal, say: Say): Promise<void> {
     for (const fault of faults) say('FAIL', 'configuration', fault)
     return
   }
-  const { type, path } = config.storage
+  const { storage } = config
   say(
     'ok',
     'configuration',
-    `${type} backend at ${path}, listening on ${config.host}:${config.port}`,
+    `${storage.type} backend at ${placeOf(storage)}, listening on ${config.host}:${config.port}`,
   )
   checkAccess(config, say)
   if (config.tls) checkCertificate(config.tls, say)
@@ -88,15 +95,17 @@ function checkCertificate(tls: { certFile: string }, say: Say): void {
 async function checkStorage(config: Config, say: Say): Promise<void> {
   let backend
   try {
-    backend = await openBackend(config.storage)
+    backend = await openBackend(config)
   } catch (error) {
     return say('FAIL', 'storage', asError(error).message)
   }
   try {
-    await checkWriting(backend, say)
-    await checkExclusive(backend, say)
+    if (tellFindings(backend, say)) {
+      await checkWriting(backend, say)
+      await checkExclusive(backend, say)
+    }
     await checkSpace(backend, say)
-    if (config.storage.type === 'local') await checkPermissions(config.storage.path, say)
+    if (config.storage.type !== 's3') await checkPermissions(config.storage.path, say)
   } catch (error) {
     say('FAIL', 'storage', asError(error).message)
   } finally {
@@ -105,13 +114,17 @@ async function checkStorage(config: Config, say: Say): Promise<void> {
   return undefined
 }
 
-/** The server sweeps what a doctor that was killed leaves under such a key. */
-function probeKey(): string {
-  return `${jobsPrefix}canary-${freshId()}.json`
+/** What was found when the store was opened; false where nothing may be written to it. */
+function tellFindings(backend: Backend, say: Say): boolean {
+  if (!hasProbe(backend)) return true
+  for (const { level, what, text } of backend.findings) say(level, what, text)
+  if (backend.writeRefusal === undefined) return true
+  say('FAIL', 'storage', backend.writeRefusal)
+  return false
 }
 
 async function checkWriting(backend: Backend, say: Say): Promise<void> {
-  const key = probeKey()
+  const key = canaryKey()
   const content = `{"doctor":"${freshId()}"}\n`
   const startedAtMs = performance.now()
   const before = Date.now()
@@ -139,7 +152,7 @@ function checkClock(storeMs: number, ours: { before: number; after: number }, sa
 }
 
 async function checkExclusive(backend: Backend, say: Say): Promise<void> {
-  const key = probeKey()
+  const key = canaryKey()
   const put = () => backend.put(key, bytesOf('{}\n'), { ifAbsent: true })
   await put()
   try {

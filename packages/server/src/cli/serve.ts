@@ -1,13 +1,16 @@
 // `serve`: the HTTP server, from its configuration to its end.
 
-import { ImageStore } from '@backing-image/core'
+import { setTimeout as delay } from 'node:timers/promises'
+import { hasHungCalls } from '@backing-image/backend-local'
+import { type Backend, ImageStore, hasProbe, isImageError } from '@backing-image/core'
 import type { Command } from 'commander'
 import type { Logger } from 'pino'
-import { openBackend } from '../backends.ts'
+import { openBackend, placeOf } from '../backends.ts'
 import { type Config, ConfigError, readConfig } from '../config.ts'
 import { createLog } from '../log.ts'
 import { Metrics } from '../metrics.ts'
-import { Health } from '../ready.ts'
+import { Health, type HealthReport } from '../ready.ts'
+import { Seldom } from '../seldom.ts'
 import { type RunningServer, startServer } from '../server.ts'
 import { CommandError, type Terminal, UsageError } from './terminal.ts'
 
@@ -43,13 +46,11 @@ async function serve(terminal: Terminal): Promise<void> {
   const stopAsked = firstSignal(terminal)
   const config = readConfig(terminal.env)
   const log = createLog(config.logLevel)
-  const backend = await openBackend(config.storage)
+  const backend = await openBackend(config)
   try {
-    const store = await ImageStore.open(backend, {
-      onProblem: (err) => log.warn({ err }, 'the store has a problem'),
-    })
+    const store = await ImageStore.open(backend, { onProblem: tellProblems(log) })
     try {
-      const health = new Health({ store, backend })
+      const health = new Health({ store, backend, onChange: (report) => tellHealth(log, report) })
       await health.start()
       const { version } = terminal
       const deps = { store, config, log, metrics: new Metrics(), health, version }
@@ -57,17 +58,27 @@ async function serve(terminal: Terminal): Promise<void> {
         throw explained(error, config)
       })
       report(log, config, server)
+      tellFindings(log, backend)
       terminal.announce(server.url)
       await stopAsked
       log.info({ graceMs: config.shutdownGraceMs }, 'stopping')
       await server.close(config.shutdownGraceMs)
     } finally {
-      await store.close()
+      await unlessHung(store.close())
     }
   } finally {
-    await backend.close()
+    await unlessHung(backend.close())
   }
-  log.info('stopped')
+  if (hasHungCalls()) log.error('the storage hangs: this process kills itself, or it would not end')
+  else log.info('stopped')
+}
+
+/** How long each part of the end may wait for the storage. */
+const endTimeMs = 3000
+
+/** Gives up waiting for what hangs: nothing of it is needed, and the next process tidies. */
+async function unlessHung(work: Promise<void>): Promise<void> {
+  await Promise.race([work, delay(endTimeMs, undefined, { ref: false })])
 }
 
 /** Ctrl-C reaches every process of a terminal, and npm and its like pass it on once more. */
@@ -85,14 +96,40 @@ function firstSignal(terminal: Terminal): Promise<void> {
   })
 }
 
+/** Storage that is away fails every beat and every look: once in a while is enough. */
+function tellProblems(log: Logger): (error: Error) => void {
+  const seldom = new Seldom()
+  return (err) => {
+    const isOutage = isImageError(err) && err.reason === 'storage_unavailable'
+    const kept = isOutage ? seldom.next() : 0
+    if (kept === undefined) return
+    log.warn({ err, ...(kept > 0 && { more: kept }) }, 'the store has a problem')
+  }
+}
+
+/** One line for each change, however many requests meet it. */
+function tellHealth(log: Logger, { status, message, backend }: HealthReport): void {
+  if (status === 'ok') log.info({ backend }, 'the storage works')
+  else log.error({ backend, message }, 'the storage does not work')
+}
+
 function report(log: Logger, config: Config, server: RunningServer): void {
   const { storage, longhorn } = config
-  log.info({ address: server.url, backend: storage.type, path: storage.path }, 'serving')
+  log.info({ address: server.url, backend: storage.type, place: placeOf(storage) }, 'serving')
   if (config.apiToken === undefined && !isLoopback(config.host)) {
     log.warn('API_TOKEN is not set: everyone who reaches this address may read, write and delete')
   }
   if (longhorn) log.info({ apiUrl: longhorn.apiUrl }, 'LONGHORN_API_URL is set; not used yet')
   else log.info('LONGHORN_API_URL is not set: the integration with Longhorn is off')
+}
+
+/** What is well needs no word: `doctor` and /ready have it all. */
+function tellFindings(log: Logger, backend: Backend): void {
+  if (!hasProbe(backend)) return
+  for (const { level, what, text } of backend.findings) {
+    if (level !== 'ok') log.warn({ backend: backend.name, what }, text)
+  }
+  if (backend.writeRefusal !== undefined) log.error({ backend: backend.name }, backend.writeRefusal)
 }
 
 function isLoopback(host: string): boolean {

@@ -1,0 +1,45 @@
+// The peer of bench/s3.js: the client code of backend-s3 without a server, told by messages to send a
+// file to the bucket of its environment and to fetch it again.
+
+import { createReadStream, createWriteStream } from 'node:fs'
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { S3Backend } from '../packages/backend-s3/dist/index.js'
+import {
+  CreateBucketCommand,
+  S3Client,
+} from '../packages/backend-s3/node_modules/@aws-sdk/client-s3/dist-cjs/index.js'
+
+const { S3_ENDPOINT: endpoint, S3_BUCKET: bucket } = process.env
+const { S3_ACCESS_KEY: accessKey, S3_SECRET_KEY: secretKey } = process.env
+const key = 'direct/backing'
+let backend
+
+const orders = {
+  async make() {
+    const credentials = { accessKeyId: accessKey, secretAccessKey: secretKey }
+    const client = new S3Client({
+      endpoint,
+      credentials,
+      region: 'us-east-1',
+      forcePathStyle: true,
+    })
+    await client.send(new CreateBucketCommand({ Bucket: bucket }))
+    client.destroy()
+    backend = await S3Backend.open({ endpoint, bucket, accessKey, secretKey, region: 'us-east-1' })
+  },
+  async up(file) {
+    await backend.put(key, createReadStream(file, { highWaterMark: 2 ** 20 }))
+  },
+  async down(file) {
+    await pipeline(Readable.from(await backend.get(key)), createWriteStream(file))
+  },
+}
+
+process.on('message', ({ what, file }) => {
+  orders[what](file).then(
+    () => process.send({}),
+    (error) => process.send({ error: error.stack }),
+  )
+})
+process.send({})

@@ -1,0 +1,54 @@
+// What a store must not hold when nobody works on it, judged by the keys that it has, whatever keeps
+// them: a folder or a bucket (docs/layout.md).
+
+const ingestPattern = /^[a-z0-9][a-z0-9_.-]+-[0-9a-f]{8}$/
+
+/**
+ * Each as a sentence. `sizes` are those of all objects by key, `records` the published version records.
+ * `foreign` are folders that somebody else made; `emptyFolders` a disk may have.
+ */
+export function looseEnds({ sizes, records, foreign = [], emptyFolders = [] }) {
+  const found = []
+  const keys = [...sizes.keys()].toSorted()
+  const named = new Set()
+  for (const { name, version, uuid, size, keys: bytes } of records) {
+    const folder = `${name}-${uuid}`
+    named.add(folder)
+    for (const key of bytes) {
+      if (!sizes.has(key)) found.push(`${name} ${version} names ${key}, which is not there.`)
+      else if (sizes.get(key) !== size) found.push(`${key} has not the ${size} bytes of it.`)
+    }
+    if (!sizes.has(`${folder}/backing.cfg`)) found.push(`${folder} has no backing.cfg.`)
+  }
+  const unnamed = (folder) =>
+    ingestPattern.test(folder) && !named.has(folder) && !foreign.includes(folder)
+  for (const key of keys) {
+    if (unnamed(key.split('/')[0])) found.push(`${key} is named by no record.`)
+  }
+  for (const folder of emptyFolders.filter(unnamed)) {
+    // A remover that was killed before its last step: its mark knows the folder.
+    const isMarked = keys.some((key) => key.startsWith(`.marks/${folder}/`))
+    if (!isMarked) found.push(`${folder} is empty, and named by no record.`)
+  }
+  return [...found, ...unfinishedJobs(keys)]
+}
+
+/** Claims without an outcome. */
+function unfinishedJobs(keys) {
+  const ids = new Set()
+  for (const key of keys) {
+    const [, id] = /^\.jobs\/([^/]+)\/[0-9]+\.json$/.exec(key) ?? []
+    if (id && !keys.includes(`.jobs/${id}/end.json`)) ids.add(id)
+  }
+  return [...ids].map((id) => `The job ${id} has not ended.`)
+}
+
+/** How often each job was taken over, by `<name>-<uuid>`: its highest epoch but the first. */
+export function takeOvers(keys) {
+  const found = new Map()
+  for (const key of keys) {
+    const [, id, epoch] = /^\.jobs\/([^/]+)\/([0-9]+)\.json$/.exec(key) ?? []
+    if (id) found.set(id, Math.max(found.get(id) ?? 0, Number(epoch) - 1))
+  }
+  return found
+}

@@ -1,0 +1,68 @@
+// Where a store is kept, for tests that do the same to each: how servers are started on it, and what
+// really lies in it.
+//
+// A place has `env` (for its servers), `folder` (undefined on a bucket), `provesDeath` (whether a
+// successor knows at once that its predecessor is dead; else leases have to run out), `afterlifeMs`
+// (for how long what a killed process had sent may still take effect), and `leftovers`, `keys`,
+// `plantForeign`, `foreignFaults` and `remove`.
+
+import { mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { leftovers, temporaryLeftovers } from './disk.js'
+
+/** Not made by the store, though it looks like it: Longhorn keeps such folders in the same place. */
+export const foreignFolder = 'base-0badcafe'
+export const foreignContent = 'an image that Longhorn made'
+
+/** A folder: of a local disk, or of a mounted export. */
+export class FolderPlace {
+  #foreignInode
+
+  constructor(folder, { type = 'local', env = {}, provesDeath = true, afterlifeMs = 0 } = {}) {
+    mkdirSync(folder, { recursive: true })
+    this.folder = folder
+    this.env = { STORAGE_BACKEND_TYPE: type, BACKING_IMAGE_STORAGE_PATH: folder, ...env }
+    this.provesDeath = provesDeath
+    this.afterlifeMs = afterlifeMs
+  }
+
+  async plantForeign() {
+    mkdirSync(join(this.folder, foreignFolder), { recursive: true })
+    writeFileSync(this.#foreignFile, foreignContent)
+    this.#foreignInode = statSync(this.#foreignFile).ino
+  }
+
+  async foreignFaults() {
+    const isSame =
+      statSync(this.#foreignFile, { throwIfNoEntry: false })?.ino === this.#foreignInode &&
+      readFileSync(this.#foreignFile, 'utf8') === foreignContent
+    return isSame ? [] : [`${foreignFolder} was touched, and is not ours.`]
+  }
+
+  get #foreignFile() {
+    return join(this.folder, foreignFolder, 'backing')
+  }
+
+  /** What must not be there when nobody works on it and at most `livingMost` servers run. */
+  async leftovers(livingMost = 1) {
+    return [
+      ...leftovers(this.folder, [foreignFolder]),
+      ...temporaryLeftovers(this.folder, livingMost),
+    ]
+  }
+
+  async keys() {
+    return readdirSync(this.folder, { recursive: true, encoding: 'utf8' })
+  }
+
+  async remove() {
+    rmSync(this.folder, { recursive: true, force: true })
+  }
+}
+
+/** A folder that is an NFS mount already: nobody can tell that a process of another client is dead. */
+export class NfsPlace extends FolderPlace {
+  constructor(folder) {
+    super(folder, { type: 'nfs', provesDeath: false, afterlifeMs: 1000 })
+  }
+}

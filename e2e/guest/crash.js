@@ -1,0 +1,21 @@
+// Runs in a guest that has an NFS mount (nfs.sh): the server is killed again and again on it.
+//
+//   node crash.js ROUNDS SEED
+
+import { Counts } from '../durability/load.js'
+import { NfsPlace } from '../durability/place.js'
+import { Crashes } from '../durability/rounds.js'
+
+const [rounds, seed] = process.argv.slice(2).map(Number)
+const counts = new Counts()
+// One processor, which emulates another machine: a round has to be long enough for something to happen.
+const loadOptions = { largestMiB: 2, patienceMs: 10_000, loadMostMs: 1500 }
+const crashes = new Crashes({ place: new NfsPlace('/mnt/nfs'), seed, counts, loadOptions })
+try {
+  await crashes.run(rounds)
+  if (!counts.isAcknowledged) throw new Error('no upload was acknowledged')
+} catch (error) {
+  console.log(`  FAULT ${error.message}`)
+  process.exitCode = 1
+}
+console.log(`  ${counts.toString()}`)

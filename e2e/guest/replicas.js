@@ -1,0 +1,31 @@
+// Runs in a guest with two clients of one NFS export (nfs.sh): two servers on each of them.
+//
+//   node replicas.js SECONDS SEED
+
+import { NfsPlace } from '../durability/place.js'
+import { assertEnough, tryReplicas } from '../replicas/trial.js'
+
+const [seconds, seed] = process.argv.slice(2).map(Number)
+const kibibyte = 1024
+const [first, second] = [new NfsPlace('/mnt/nfs'), new NfsPlace('/mnt/nfs2')]
+const outcome = await tryReplicas([first, second, first, second], {
+  seconds,
+  seed,
+  // One processor, which emulates another machine.
+  clients: 16,
+  names: 40,
+  thinkMs: 3000,
+  largeBytes: 1024 * kibibyte,
+  largeShare: 0.02,
+  slowBytes: 512 * kibibyte,
+  slowClients: 2,
+  killEveryMs: 15_000,
+})
+console.log(`  ${outcome.told}`)
+try {
+  if (outcome.faults !== '') throw new Error(outcome.faults)
+  assertEnough(outcome, seconds)
+} catch (error) {
+  console.log(`  FAULT ${error.message}`)
+  process.exitCode = 1
+}

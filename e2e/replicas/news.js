@@ -1,0 +1,91 @@
+// What happens on one server is told by the events of every other within 5 s: noted when it happens,
+// and judged a while later.
+
+import { promisedAgeMs } from './looks.js'
+
+/** What has not been told by then never will be. */
+const patienceMs = 20_000
+
+export class News {
+  #fleet
+  #model
+  #journal
+  #expected = []
+  /** How late the latest was. */
+  latestMs = 0
+  told = 0
+
+  constructor({ fleet, model, journal }) {
+    this.#fleet = fleet
+    this.#model = model
+    this.#journal = journal
+  }
+
+  /** A version was published by `life`, and all others must tell of it. */
+  arrived({ name, version, sha512, beganAt, endedAt }, life) {
+    const change = { name, version, beganAt, endedAt, sha512 }
+    const isMeant = (event) => event.state === 'ready' && event.version === version
+    this.#expect(change, life, `${version} is ready`, isMeant)
+  }
+
+  /** A version was deleted by `life`. Of the delete of a whole name it is not known what went. */
+  removed({ name, version, beganAt, endedAt }, life) {
+    if (version === undefined) return
+    const change = { name, version, beganAt, endedAt, isRemoval: true }
+    const isMeant = (event) => event.kind === 'deleted' && event.version === version
+    this.#expect(change, life, `${version} is deleted`, isMeant)
+  }
+
+  #expect(change, life, what, isMeant) {
+    for (const other of this.#fleet.lives()) {
+      // Who began to listen meanwhile may have begun behind it.
+      if (other === life || other.feed.openedAt > change.beganAt) continue
+      this.#expected.push({ change, other, what, isMeant })
+    }
+  }
+
+  /** Judges what is due; at the end of everything all. */
+  judge(isEnd = false) {
+    const now = performance.now()
+    const isDue = ({ change }) => isEnd || now > change.endedAt + patienceMs
+    const due = this.#expected.filter(isDue)
+    this.#expected = this.#expected.filter((each) => !isDue(each))
+    for (const each of due) this.#judge(each)
+  }
+
+  #judge({ change, other, what, isMeant }) {
+    const { name, version, beganAt, endedAt } = change
+    const at = other.feed.firstAt(name, beganAt, isMeant)
+    const lateMs = at === undefined ? Infinity : at - endedAt
+    const slackMs = this.#journal.lateMs(endedAt, at ?? Infinity) + other.slowestListMs
+    if (this.#isExcused(change, other)) return
+    if (at !== undefined) {
+      this.told += 1
+      this.latestMs = Math.max(this.latestMs, lateMs)
+    }
+    if (lateMs <= promisedAgeMs + slackMs) return
+    const how = at === undefined ? 'never told' : `told after ${lateMs.toFixed()} ms`
+    const allowed = `${promisedAgeMs} + ${slackMs.toFixed()}`
+    this.#journal.fault(name, `That ${name} ${what} was ${how} (allowed: ${allowed}).`, other)
+  }
+
+  /** Who looks every few seconds does not see what has been undone by then. */
+  #isExcused(change, other) {
+    const dueAt = change.endedAt + promisedAgeMs
+    if (other.feed.closedAt < dueAt + promisedAgeMs) return true
+    if (!change.isRemoval) return this.#model.mayBeDeleted(change, dueAt + promisedAgeMs)
+    // The label came back, or had come so shortly before that nobody was told of it.
+    const arrivedAt = other.feed.firstAt(
+      change.name,
+      -Infinity,
+      (event) =>
+        event.version === change.version &&
+        event.state === 'ready' &&
+        event.at > change.beganAt - promisedAgeMs,
+    )
+    const known = other.feed.firstAt(change.name, -Infinity, (event) => {
+      return event.version === change.version && event.state === 'ready'
+    })
+    return known === undefined || known > change.beganAt || arrivedAt !== undefined
+  }
+}

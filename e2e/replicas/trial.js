@@ -1,0 +1,218 @@
+// Servers over one store, clients, deaths, and at the end the question whether all agree.
+
+import { setTimeout as delay } from 'node:timers/promises'
+import { between, pick, seeded } from '../durability/bodies.js'
+import { listImages, listVersions } from '../durability/client.js'
+import { Counts } from '../durability/load.js'
+import { takeOvers } from '../durability/loose-ends.js'
+import { Model } from '../durability/model.js'
+import { Changes } from './changes.js'
+import { Fleet } from './fleet.js'
+import { Journal } from './journal.js'
+import { Looks, promisedAgeMs } from './looks.js'
+import { News } from './news.js'
+import { SlowUploads } from './slow-uploads.js'
+import { Traffic } from './traffic.js'
+
+/** Generous: leases take 30 s where nobody can prove a death, and then somebody has to look. */
+const settledTimeoutMs = 120_000
+const downloadsMost = 200
+
+/**
+ * Lets servers, one for each of `places` (all of them ways to one store), be used by many clients and
+ * killed now and then. Resolves to {faults, told}: everything that was wrong, with the requests that
+ * concern it, and a line of what happened.
+ *
+ * options: seconds, seed, clients, names, thinkMs, largeBytes, largeShare, slowBytes, slowClients,
+ * killEveryMs.
+ */
+export async function tryReplicas(places, options) {
+  const trial = new Trial(places, options)
+  return await trial.run()
+}
+
+/** What never happened proves nothing: throws where a trial did not come to something. */
+export function assertEnough({ counts, deaths, failedByDeath }, seconds) {
+  if (seconds < 30) return
+  const expected = { put: [200, 201, 409], rollback: [201], remove: [204, 404], race: ['decided'] }
+  Object.assign(expected, { get: [200, 404], list: [200], versions: [200], download: [200, 404] })
+  const missing = Object.entries(expected)
+    .flatMap(([kind, outcomes]) => outcomes.map((outcome) => ({ kind, outcome })))
+    .filter(({ kind, outcome }) => counts.of(kind, outcome) === 0)
+    .map(({ kind, outcome }) => `${kind} ${outcome}`)
+  if (deaths === 0 || failedByDeath === 0) missing.push('a death with work in flight')
+  if (missing.length > 0) throw new Error(`These never happened: ${missing.join(', ')}.`)
+}
+
+class Trial {
+  #places
+  #options
+  #random
+  #context
+  #news
+  #slow
+  #isStopped = false
+  #deaths = []
+
+  constructor(places, options) {
+    const [{ afterlifeMs }] = places
+    this.#places = places
+    this.#options = { ...options, afterlifeMs }
+    this.#random = seeded(options.seed)
+    const model = new Model()
+    const counts = new Counts()
+    const journal = new Journal()
+    const fleet = new Fleet(places, journal)
+    const looks = new Looks({ model, journal, counts })
+    this.#news = new News({ fleet, model, journal })
+    const changes = new Changes({ model, journal, looks, news: this.#news, afterlifeMs })
+    this.#context = { model, counts, journal, fleet, looks, changes }
+    this.#slow = new SlowUploads(this.#context, this.#options)
+  }
+
+  async run() {
+    const { counts, fleet, journal } = this.#context
+    await this.#places[0].plantForeign()
+    await fleet.startAll()
+    try {
+      const isStopped = () => this.#isStopped || !journal.isClean
+      const traffic = new Traffic(this.#context, this.#options)
+      const working = [traffic.run(isStopped), this.#kill(isStopped), this.#judgeNews(isStopped)]
+      for (let n = 0; n < this.#options.slowClients; n += 1) working.push(this.#slowly(n, isStopped))
+      const all = Promise.all(working)
+      const timer = setTimeout(() => (this.#isStopped = true), 1000 * this.#options.seconds)
+      await all.finally(() => clearTimeout(timer))
+      if (journal.isClean) await this.#lastLook()
+    } finally {
+      this.#isStopped = true
+      for (const fault of await fleet.end()) journal.fault('', fault)
+      journal.close()
+    }
+    const late = `latest event ${this.#news.latestMs.toFixed()} ms of ${this.#news.told}`
+    const deaths = `${this.#deaths.length} deaths, ${this.#slow.failed} uploads failed by them`
+    const slowest = `slowest of these ${this.#slow.slowestFailureMs.toFixed()} ms`
+    return {
+      faults: journal.isClean ? '' : journal.toString(),
+      counts,
+      deaths: this.#deaths.length,
+      failedByDeath: this.#slow.failed,
+      told: `${counts.toString()}\n  ${deaths}, ${slowest}; ${late}`,
+    }
+  }
+
+  async #slowly(number, isStopped) {
+    const random = seeded(this.#options.seed + 31 * (number + 1))
+    while (!isStopped()) {
+      await this.#slow.one(random, isStopped)
+      await delay(between(random, 0, 1000))
+    }
+  }
+
+  async #judgeNews(isStopped) {
+    while (!isStopped()) {
+      await delay(1000)
+      this.#news.judge()
+    }
+  }
+
+  /**
+   * Any server but one, which must live long enough to see that the others are dead; another is spared
+   * when there is no dead one's work to be dealt with.
+   */
+  async #kill(isStopped) {
+    const { fleet, journal } = this.#context
+    let spared = 0
+    while (!isStopped()) {
+      await delay(between(this.#random, this.#options.killEveryMs / 2, this.#options.killEveryMs))
+      if (!this.#slow.isPending) spared = between(this.#random, 0, fleet.size - 1)
+      const able = fleet.lives().filter((life) => life.slot !== spared)
+      const doomed = this.#slow.doomedLives().filter((life) => able.includes(life))
+      if (able.length === 0 || isStopped()) continue
+      const life = pick(this.#random, doomed.length > 0 && this.#random() < 0.8 ? doomed : able)
+      const entry = journal.begin('', 'kill', life)
+      await fleet.kill(life).catch((error) => journal.fault('', error.message, life))
+      entry.end('dead')
+      this.#deaths.push({ at: performance.now(), life })
+      await delay(between(this.#random, 0, this.#options.killEveryMs / 2))
+      await fleet.start(life.slot)
+    }
+  }
+
+  /** Everything comes to its end, and then all servers show the same, and nothing is left. */
+  async #lastLook() {
+    const { fleet, journal, model } = this.#context
+    await fleet.startAll()
+    const beganAt = performance.now()
+    const lives = fleet.lives()
+    let left = await this.#unsettled(lives)
+    while (left.length > 0 && performance.now() - beganAt < settledTimeoutMs) {
+      await delay(1000)
+      left = await this.#unsettled(lives)
+    }
+    for (const each of left) journal.fault('', `Still there at the end: ${each}`)
+    // From now on nothing changes: after 5 s every list must be right.
+    const slowestMs = Math.max(...lives.map((life) => life.slowestListMs))
+    await delay(promisedAgeMs + slowestMs + this.#options.afterlifeMs)
+    this.#news.judge(true)
+    const shown = await Promise.all(lives.map((life) => shownBy(life)))
+    for (const [index, each] of shown.entries()) {
+      this.#compare(shown[0], each, lives[index])
+    }
+    const ready = shown[0].versions.filter((image) => image.state === 'ready')
+    for (const fault of model.faults(ready.map(asSeen))) journal.fault(fault.split(' ')[0], fault)
+    for (const fault of await this.#places[0].foreignFaults()) journal.fault('', fault)
+    await this.#downloadAll(ready)
+  }
+
+  async #unsettled(lives) {
+    const found = await this.#places[0].leftovers(lives.length)
+    for (const { name, version, state } of await everything(lives[0].url)) {
+      if (state !== 'ready' && state !== 'failed') found.push(`${name} ${version} is ${state}.`)
+    }
+    if (found.length > 0) return found
+    // Nobody takes over from a successor that lives, and each successor is taken over once it died.
+    const most = 1 + this.#deaths.length
+    return [...takeOvers(await this.#places[0].keys())]
+      .filter(([, times]) => times > most)
+      .map(([id, times]) => `${id} was taken over ${times} times.`)
+  }
+
+  #compare(first, other, life) {
+    const { journal } = this.#context
+    for (const part of ['newest', 'versions']) {
+      const [one, two] = [first, other].map((each) => each[part].map(idOf))
+      for (const id of one.filter((each) => !two.includes(each))) {
+        journal.fault(id.split(' ')[0], `${part}: another server shows ${id}, this one not`, life)
+      }
+      if (one.length !== two.length || one.some((id, index) => id !== two[index])) {
+        journal.fault('', `${part}: this server shows others, or in another order`, life)
+      }
+    }
+  }
+
+  async #downloadAll(ready) {
+    const { fleet, looks } = this.#context
+    const chosen = ready.toSorted(() => this.#random() - 0.5).slice(0, downloadsMost)
+    for (const { name, version } of chosen) {
+      await looks.download(fleet.pick(this.#random), name, version)
+    }
+  }
+}
+
+async function shownBy({ url }) {
+  return { newest: await listImages(url), versions: await everything(url) }
+}
+
+async function everything(url) {
+  const all = []
+  for (const { name } of await listImages(url)) all.push(...(await listVersions(url, name)))
+  return all
+}
+
+function idOf({ name, version, uuid, state, currentChecksum }) {
+  return `${name} ${version} ${uuid} ${state} ${currentChecksum.slice(0, 12)}`
+}
+
+function asSeen({ name, version, currentChecksum }) {
+  return { name, version, sha512: currentChecksum }
+}

@@ -1,0 +1,62 @@
+// What a failed call on NFS means, with the names that an operator needs: who asked, where it is
+// mounted, and which server and export that is.
+
+import { constants } from 'node:os'
+import { ImageError } from '@backing-image/core'
+
+/** A store as an operator knows it. */
+export interface Place {
+  /** Where it is mounted. */
+  path: string
+  /** `server:/export` */
+  export: string
+}
+
+const names = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]))
+
+/** The code of a failed call, such as ENOENT; undefined for any other error. */
+export function codeOf(error: unknown): string | undefined {
+  if (error instanceof ImageError) return codeOf(error.cause)
+  if (!(error instanceof Error) || !('errno' in error) || typeof error.errno !== 'number') {
+    return undefined
+  }
+  // Node.js has no names for ESTALE, EDQUOT and what only NFS knows.
+  return names.get(-error.errno) ?? `E${-error.errno}`
+}
+
+/** The error to throw for a failed call; what is no failure of a call comes back untouched. */
+export function told(error: unknown, what: string, place: Place): unknown {
+  const code = codeOf(error)
+  if (code === undefined || error instanceof ImageError || !(error instanceof Error)) return error
+  const failed = `${what} failed with ${code}`
+  const there = `${place.path}, the NFS export ${place.export}`
+  const who = `user ${process.geteuid?.() ?? '?'}`
+  const coded = Object.assign(error, { code })
+  switch (code) {
+    case 'EACCES':
+    case 'EPERM':
+    case 'EROFS':
+      return new ImageError(
+        'permission_denied',
+        `${failed}: ${who} may not, on ${there}. The server says so: let ${who} read and write there; ` +
+          'an export may be read-only, and with root_squash root is nobody (exports(5)).',
+        { cause: coded, reason: 'storage_unavailable' },
+      )
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return new ImageError(
+        'resource_exhausted',
+        `${failed}: ${code === 'EDQUOT' ? `the quota of ${who}` : 'the medium'} is full, on ${there}. ` +
+          'Delete images or enlarge it.',
+        { cause: coded, reason: 'no_space' },
+      )
+    case 'ESTALE':
+      return new ImageError(
+        'unavailable',
+        `${failed}: the server no longer knows what was open or looked up, on ${there}. Try again.`,
+        { cause: coded, reason: 'storage_unavailable' },
+      )
+    default:
+      return coded
+  }
+}

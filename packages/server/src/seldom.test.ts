@@ -1,0 +1,17 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { Seldom } from './seldom.ts'
+
+const seldom = suite('seldom')
+
+seldom('the first is told, then one in a while, with how many were kept back', async () => {
+  const subject = new Seldom(200)
+  assert.is(subject.next(), 0)
+  for (let count = 0; count < 100; count++) assert.is(subject.next(), undefined)
+  await pause(250)
+  assert.is(subject.next(), 100)
+  assert.is(subject.next(), undefined)
+})
+
+seldom.run()
