@@ -34,10 +34,13 @@ nfs('SIGKILL: an acknowledged image is whole, a deleted one gone, nothing half t
 })
 
 for (const options of ['hard', 'soft,timeo=10,retrans=1']) {
-  nfs(`an NFS server that stops and comes back, ${options}: nothing acknowledged is lost`, async () => {
-    const timeoutMs = 300_000 + 60_000 * outages
-    await inGuest({ script: 'outage.js', count: outages, options, timeoutMs })
-  })
+  nfs(
+    `an NFS server that stops and comes back, ${options}: nothing acknowledged is lost`,
+    async () => {
+      const timeoutMs = 300_000 + 60_000 * outages
+      await inGuest({ script: 'outages.js', count: outages, options, timeoutMs })
+    },
+  )
 }
 
 nfs.run()

@@ -15,7 +15,8 @@ import { startCeph } from './servers/ceph.js'
 const rounds = Number(process.env.S3_CRASH_ROUNDS || 30)
 const seed = Number(process.env.SEED || Math.floor(Math.random() * 2 ** 32))
 const port = Number(process.env.CEPH_PORT || 8890)
-const lanes = 2
+/** Most of a round is waiting: for a start, for something to lose, for the moment to kill. */
+const lanes = 3
 /** Larger than two parts, so that some are stored and some are not. */
 const loadOptions = { hugeMiB: 40, patienceMs: 10_000, loadMostMs: 4000 }
 

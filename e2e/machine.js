@@ -29,6 +29,8 @@ const packages = {
   '/usr/lib/cni/bridge': 'containernetworking-plugins',
   iptables: 'iptables',
   'qemu/block-curl.so': 'qemu-block-extra',
+  'mount.nfs': 'nfs-common',
+  'rpc.nfsd': 'nfs-kernel-server',
   ceph: 'ceph-common',
   'ceph-authtool': 'ceph-common',
   'ceph-mon': 'ceph-mon',

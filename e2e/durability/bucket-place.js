@@ -7,6 +7,8 @@ import { root } from '../machine.js'
 import { looseEnds } from './loose-ends.js'
 import { foreignContent, foreignFolder } from './place.js'
 
+// The SDK prints a notice about versions of Node otherwise.
+process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true'
 const {
   CreateBucketCommand,
   GetObjectCommand,
@@ -17,7 +19,7 @@ const {
 } = createRequire(join(root, 'packages/backend-s3/package.json'))('@aws-sdk/client-s3')
 
 /** What a dead process had sent may wait in the server for longer than its connection lives. */
-const afterlifeMs = 5000
+const afterlifeMs = 2000
 
 export class BucketPlace {
   #client
@@ -111,7 +113,8 @@ export class BucketPlace {
       const page = await this.#client.send(
         new ListObjectsV2Command({ Bucket: this.#bucket, ContinuationToken: token }),
       )
-      for (const { Key, Size, ETag } of page.Contents ?? []) found.set(Key, { size: Size, tag: ETag })
+      for (const { Key, Size, ETag } of page.Contents ?? [])
+        found.set(Key, { size: Size, tag: ETag })
       token = page.NextContinuationToken
     } while (token)
     return found

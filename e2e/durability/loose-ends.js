@@ -9,7 +9,7 @@ const ingestPattern = /^[a-z0-9][a-z0-9_.-]+-[0-9a-f]{8}$/
  */
 export function looseEnds({ sizes, records, foreign = [], emptyFolders = [] }) {
   const found = []
-  const keys = [...sizes.keys()].toSorted()
+  const keys = [...sizes.keys()].toSorted((a, b) => (a < b ? -1 : 1))
   const named = new Set()
   for (const { name, version, uuid, size, keys: bytes } of records) {
     const folder = `${name}-${uuid}`

@@ -107,7 +107,11 @@ export class Crashes {
         await delay(1000)
         left = await this.#unsettled(url)
       }
-      return [...left, ...(await this.#review.faults(url, Infinity)), ...(left[0] ? [server.log] : [])]
+      return [
+        ...left,
+        ...(await this.#review.faults(url, Infinity)),
+        ...(left[0] ? [server.log] : []),
+      ]
     } finally {
       await server.kill()
     }

@@ -23,12 +23,18 @@ const mebibyte = 1024 * 1024
 const storageAnswerMsMax = 10_000
 const recoveryMsMax = 10_000
 /**
- * /health is promised within 100 ms by a server that has a processor. This guest has one for the load,
- * the gateway, the NFS server and this script: its few slow answers are those of a busy processor, as
- * the same measure before the outage shows.
+ * But an upload that was at its very last step, the record, asks again for as long as its lease stands,
+ * so that a short outage does not cost a long upload. It is one moment, and there are three uploaders.
  */
-const healthMedianMsMax = 100
-const healthMsMax = 1_000
+const lastStepMsMax = 30_000
+const lastStepsMax = 3
+/**
+ * What needs no storage is promised within 100 ms, by a gateway that has a processor. This guest has one
+ * for the load, the gateway, the NFS server and this script, and so is compared with itself: an outage
+ * may add that much to what the same question took before it, and never make it wait for the storage.
+ */
+const memoryMsMax = 100
+const memoryLatestMsMax = 2_000
 const graceMs = 2_000
 const endMsMax = graceMs + 12_000
 const logLinesPerSecondMax = 20
@@ -72,7 +78,7 @@ class Gateway {
 
 /** Requests of one kind, each with its time and answer. */
 const done = []
-let isStopped = false
+const stopping = new AbortController()
 const acknowledged = new Map()
 
 async function timed(kind, work) {
@@ -93,7 +99,7 @@ async function timed(kind, work) {
 }
 
 async function again(pauseMs, work) {
-  for (let count = 0; !isStopped; count += 1) {
+  for (let count = 0; !stopping.signal.aborted; count += 1) {
     await work(count)
     await delay(pauseMs)
   }
@@ -108,7 +114,7 @@ async function upload(url, name, size) {
 /** A client that sends slowly, so that every outage meets it in the middle. */
 async function slowUpload(url, name) {
   async function* pieces() {
-    for (let count = 0; count < 400 && !isStopped; count += 1) {
+    for (let count = 0; count < 400 && !stopping.signal.aborted; count += 1) {
       yield randomBody(`${name} ${count}`, mebibyte / 2)
       await delay(200)
     }
@@ -146,7 +152,7 @@ const memoryKinds = ['health', 'ready', 'metrics', 'openapi', 'no path']
 function judge(stoppedAt, startedAt) {
   const during = done.filter((each) => each.endedAt > stoppedAt && each.startedAt < startedAt)
   const before = done.filter((each) => each.endedAt < stoppedAt)
-  for (const kind of [...new Set(done.map((each) => each.kind))]) {
+  for (const kind of new Set(done.map((each) => each.kind))) {
     const of = (list) => list.filter((each) => each.kind === kind)
     const statuses = {}
     for (const { status } of of(during)) statuses[status] = (statuses[status] ?? 0) + 1
@@ -158,18 +164,25 @@ function judge(stoppedAt, startedAt) {
     console.log(`  ${kind}: ${line}`)
     if (!memoryKinds.includes(kind)) continue
     const { p50, max } = told(of(during).map((each) => each.ms))
-    if (p50 > healthMedianMsMax) fault(`${kind} took ${p50} ms in the middle.`)
-    if (max > healthMsMax) fault(`${kind} took up to ${max} ms.`)
+    const usual = told(of(before).map((each) => each.ms)).p50
+    if (p50 > usual + memoryMsMax) fault(`${kind} took ${p50} ms, and ${usual} ms before.`)
+    if (max > memoryLatestMsMax) fault(`${kind} took up to ${max} ms.`)
   }
+  let lastSteps = 0
   for (const { kind, status, retryAfter, startedAt: begun, endedAt } of during) {
     if (memoryKinds.includes(kind)) continue
     const waitedMs = endedAt - Math.max(begun, stoppedAt)
-    // A slow upload was sent for a while before the outage met it.
-    if (waitedMs > storageAnswerMsMax) fault(`${kind} was answered ${status} after ${waitedMs} ms.`)
+    const isUpload = kind.endsWith('upload')
+    if (isUpload && waitedMs > storageAnswerMsMax && waitedMs < lastStepMsMax) lastSteps += 1
+    else if (waitedMs > storageAnswerMsMax) {
+      fault(`${kind} was answered ${status} after ${waitedMs} ms.`)
+    }
     if (status === 503 && !(Number(retryAfter) > 0)) fault(`${kind}: 503 without Retry-After.`)
     if (![200, 201, 503, 'cut'].includes(status)) fault(`${kind} was answered ${status}.`)
     if (status === 'cut' && kind !== 'download') fault(`${kind} was cut.`)
   }
+  console.log(`  uploads at their last step: ${lastSteps}`)
+  if (lastSteps > lastStepsMax) fault(`${lastSteps} uploads were answered late.`)
   if (!during.some(({ kind, status }) => kind === 'slow upload' && status === 503)) {
     fault('No upload in its middle was answered 503.')
   }
@@ -178,7 +191,7 @@ function judge(stoppedAt, startedAt) {
 async function outage(gateway) {
   const { url } = gateway
   const load = startLoad(url)
-  await delay(8_000)
+  await delay(6_000)
   const linesBefore = gateway.log.split('\n').length
   const stoppedAt = performance.now()
   stopNfsServer()
@@ -192,7 +205,7 @@ async function outage(gateway) {
   console.log(`  lines in the log: ${lines}`)
   if (lines > (logLinesPerSecondMax * outageMs) / 1000) fault(`${lines} lines were logged.`)
   const startedAt = performance.now()
-  startNfsServer()
+  await startNfsServer()
   const wellMs = {}
   for (const kind of ['upload', 'download', 'list', 'get', 'ready']) {
     const isWell = () =>
@@ -203,7 +216,7 @@ async function outage(gateway) {
   }
   console.log(`  well again after: ${JSON.stringify(wellMs)}`)
   await delay(3_000)
-  isStopped = true
+  stopping.abort()
   await load
   const late = done.filter((each) => each.startedAt > startedAt + recoveryMsMax)
   for (const { kind, status } of late) {
@@ -240,7 +253,7 @@ async function endInOutage(gateway) {
   console.log(`  SIGTERM in an outage: ended with ${end} after ${tookMs} ms`)
   if (end === 'alive' || end === 0) fault(`The gateway ended with ${end}.`)
   if (tookMs > endMsMax) fault(`The gateway ended only after ${tookMs} ms.`)
-  startNfsServer()
+  await startNfsServer()
   await waiting
 }
 

@@ -3,7 +3,8 @@
 //   node replicas.js SECONDS SEED
 
 import { NfsPlace } from '../durability/place.js'
-import { assertEnough, tryReplicas } from '../replicas/trial.js'
+import { tryReplicas } from '../replicas/trial.js'
+import { judge } from '../replicas/verdict.js'
 
 const [seconds, seed] = process.argv.slice(2).map(Number)
 const kibibyte = 1024
@@ -21,10 +22,8 @@ const outcome = await tryReplicas([first, second, first, second], {
   slowClients: 2,
   killEveryMs: 15_000,
 })
-console.log(`  ${outcome.told}`)
 try {
-  if (outcome.faults !== '') throw new Error(outcome.faults)
-  assertEnough(outcome, seconds)
+  judge(outcome, seconds)
 } catch (error) {
   console.log(`  FAULT ${error.message}`)
   process.exitCode = 1

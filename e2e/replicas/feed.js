@@ -63,6 +63,12 @@ export class Feed {
     return events.find((event) => event.at >= sinceAt && isMeant(event))?.at
   }
 
+  /** The last that it was told before then; undefined when nothing. */
+  last(name, beforeAt, isMeant) {
+    const events = this.#events.get(name) ?? []
+    return events.findLast((event) => event.at < beforeAt && isMeant(event))
+  }
+
   close() {
     this.closedAt = Math.min(this.closedAt, performance.now())
     this.#outgoing.destroy()

@@ -1,8 +1,8 @@
 // What was asked of which server and how it was answered, name by name, so that a fault can be told
 // with everything that led to it; and how late this process itself was.
 
-const entriesPerName = 60
-const faultsMost = 20
+const entriesPerName = 80
+const faultsMost = 8
 const lateLeastMs = 50
 
 export class Journal {

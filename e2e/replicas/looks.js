@@ -37,7 +37,11 @@ export class Looks {
       const endedAt = entry.end(error.message)
       this.#counts.add(kind, life.isAlive ? 'broken' : 'cut')
       if (life.isAlive && !mayBreak()) {
-        this.#journal.fault(name, `${what} failed although the server lives: ${error.message}`, life)
+        this.#journal.fault(
+          name,
+          `${what} failed although the server lives: ${error.message}`,
+          life,
+        )
       }
       return { answer: undefined, beganAt, endedAt }
     }

@@ -4,7 +4,7 @@
 import { promisedAgeMs } from './looks.js'
 
 /** What has not been told by then never will be. */
-const patienceMs = 20_000
+const patienceMs = 30_000
 
 export class News {
   #fleet
@@ -54,10 +54,12 @@ export class News {
   }
 
   #judge({ change, other, what, isMeant }) {
-    const { name, version, beganAt, endedAt } = change
+    const { name, beganAt, endedAt } = change
     const at = other.feed.firstAt(name, beganAt, isMeant)
     const lateMs = at === undefined ? Infinity : at - endedAt
-    const slackMs = this.#journal.lateMs(endedAt, at ?? Infinity) + other.slowestListMs
+    // A look at the store that began just before the change is followed by one that shows it: where
+    // looks take long, two of them.
+    const slackMs = this.#journal.lateMs(endedAt, at ?? Infinity) + 2 * other.slowestListMs
     if (this.#isExcused(change, other)) return
     if (at !== undefined) {
       this.told += 1
@@ -74,18 +76,11 @@ export class News {
     const dueAt = change.endedAt + promisedAgeMs
     if (other.feed.closedAt < dueAt + promisedAgeMs) return true
     if (!change.isRemoval) return this.#model.mayBeDeleted(change, dueAt + promisedAgeMs)
-    // The label came back, or had come so shortly before that nobody was told of it.
-    const arrivedAt = other.feed.firstAt(
-      change.name,
-      -Infinity,
-      (event) =>
-        event.version === change.version &&
-        event.state === 'ready' &&
-        event.at > change.beganAt - promisedAgeMs,
-    )
-    const known = other.feed.firstAt(change.name, -Infinity, (event) => {
-      return event.version === change.version && event.state === 'ready'
-    })
-    return known === undefined || known > change.beganAt || arrivedAt !== undefined
+    // Who was told nothing of it, or that it is gone, need not be told; and it may have come back.
+    const isOfVersion = (event) => event.version === change.version
+    const before = other.feed.last(change.name, change.beganAt, isOfVersion)
+    const isBack = (event) => isOfVersion(event) && event.state === 'ready'
+    const backAt = other.feed.firstAt(change.name, change.beganAt, isBack)
+    return before?.state !== 'ready' || backAt !== undefined
   }
 }

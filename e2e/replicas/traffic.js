@@ -106,7 +106,7 @@ export class Traffic {
     )
     if (winners.length === 1 && isRight) return
     const told = answers.map(({ body, status }) => `body ${bodies.indexOf(body)}: ${status}`)
-    journal.fault(name, `A race for ${version} ended with ${told}`)
+    journal.fault(name, `A race for ${version} ended with ${told.join(', ')}`)
   }
 
   async _rollback(life, name, random) {

@@ -31,19 +31,6 @@ export async function tryReplicas(places, options) {
   return await trial.run()
 }
 
-/** What never happened proves nothing: throws where a trial did not come to something. */
-export function assertEnough({ counts, deaths, failedByDeath }, seconds) {
-  if (seconds < 30) return
-  const expected = { put: [200, 201, 409], rollback: [201], remove: [204, 404], race: ['decided'] }
-  Object.assign(expected, { get: [200, 404], list: [200], versions: [200], download: [200, 404] })
-  const missing = Object.entries(expected)
-    .flatMap(([kind, outcomes]) => outcomes.map((outcome) => ({ kind, outcome })))
-    .filter(({ kind, outcome }) => counts.of(kind, outcome) === 0)
-    .map(({ kind, outcome }) => `${kind} ${outcome}`)
-  if (deaths === 0 || failedByDeath === 0) missing.push('a death with work in flight')
-  if (missing.length > 0) throw new Error(`These never happened: ${missing.join(', ')}.`)
-}
-
 class Trial {
   #places
   #options
@@ -78,7 +65,8 @@ class Trial {
       const isStopped = () => this.#isStopped || !journal.isClean
       const traffic = new Traffic(this.#context, this.#options)
       const working = [traffic.run(isStopped), this.#kill(isStopped), this.#judgeNews(isStopped)]
-      for (let n = 0; n < this.#options.slowClients; n += 1) working.push(this.#slowly(n, isStopped))
+      for (let n = 0; n < this.#options.slowClients; n += 1)
+        working.push(this.#slowly(n, isStopped))
       const all = Promise.all(working)
       const timer = setTimeout(() => (this.#isStopped = true), 1000 * this.#options.seconds)
       await all.finally(() => clearTimeout(timer))

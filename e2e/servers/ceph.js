@@ -19,7 +19,8 @@ const secretKey = 'testsecret'
 export async function startCeph({ port, folder }) {
   requireTools('ceph', 'ceph-authtool', 'ceph-mon', 'ceph-osd', 'monmaptool', 'radosgw')
   rmSync(folder, { recursive: true, force: true })
-  for (const name of ['mon', 'osd', 'run', 'log']) mkdirSync(join(folder, name), { recursive: true })
+  for (const name of ['mon', 'osd', 'run', 'log'])
+    mkdirSync(join(folder, name), { recursive: true })
   const fsid = randomUUID()
   writeFileSync(join(folder, 'ceph.conf'), configuration(folder, port, fsid))
   const env = { ...process.env, CEPH_CONF: join(folder, 'ceph.conf') }
@@ -42,7 +43,8 @@ export async function startCeph({ port, folder }) {
     const keys = [`--access-key=${accessKey}`, `--secret=${secretKey}`]
     await tool('radosgw-admin', 'user', 'create', '--uid=test', '--display-name=test', ...keys)
     const endpoint = `http://127.0.0.1:${port}`
-    const gateway = () => servers.start('gateway', 'radosgw', ['-f', '-n', 'client.rgw.a', '--rgw-zone=default'])
+    const gateway = () =>
+      servers.start('gateway', 'radosgw', ['-f', '-n', 'client.rgw.a', '--rgw-zone=default'])
     gateway()
     const isUp = () => until('Ceph answers', () => servers.check() && answers(endpoint), 120_000)
     await isUp()

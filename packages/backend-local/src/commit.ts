@@ -46,8 +46,9 @@ export class Temporary {
    * and nothing reads a chunk any more.
    */
   get returning(): Promise<unknown> | undefined {
-    const calls = [this.#file.returning, this.#direct?.returning].filter((each) => each)
-    return calls.length === 0 ? undefined : Promise.all(calls)
+    const calls = [this.#file.returning, this.#direct?.returning]
+    const isIdle = calls.every((each) => each === undefined)
+    return isIdle ? undefined : Promise.all(calls.map(async (each) => await each))
   }
 
   /** What is large leaves the page cache alone, where the file system can do that. */

@@ -6,67 +6,17 @@ import { join } from 'node:path'
 import { setImmediate as turn, setTimeout as pause } from 'node:timers/promises'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { ImageError } from '@backing-image/core'
+import type { ImageError } from '@backing-image/core'
 import { explained } from './disk.ts'
-import { Guard, type GuardOptions } from './guard.ts'
-import { type GuardedDisk, guarded } from './guarded.ts'
-import { HangingDisk, errnoError, hooked, openFiles, withFolder } from './testing/index.ts'
+import { Guard } from './guard.ts'
+import { guarded } from './guarded.ts'
+import { eventually, failure, times, withGuard } from './testing/guarding.ts'
+import { errnoError, hooked, withFolder } from './testing/index.ts'
 
 const guarding = suite('local: guard')
 
-const times: GuardOptions = {
-  slots: 4,
-  suspectAfterMs: 40,
-  probeTimeoutMs: 60,
-  retryAfterMs: 20,
-  readTimeoutMs: 60_000,
-  writeTimeoutMs: 60_000,
-}
-
-interface Subject {
-  root: string
-  hanging: HangingDisk
-  guard: Guard
-  disk: GuardedDisk
-}
-
-function withGuard(
-  options: GuardOptions,
-  test: (subject: Subject) => Promise<void>,
-): () => Promise<void> {
-  return () =>
-    withFolder(async (root) => {
-      const hanging = new HangingDisk()
-      const below = explained(hanging.disk)
-      const guard = new Guard(below, root, { ...times, ...options })
-      try {
-        await test({ root, hanging, guard, disk: guarded(below, guard) })
-      } finally {
-        hanging.release()
-      }
-    })
-}
-
-async function failure(work: Promise<unknown>): Promise<ImageError> {
-  const error = await work.then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  )
-  assert.instance(error, ImageError)
-  return error as ImageError
-}
-
-async function eventually(what: string, check: () => boolean | Promise<boolean>): Promise<void> {
-  const endsAtMs = performance.now() + 20_000
-  while (!(await check())) {
-    assert.ok(performance.now() < endsAtMs, what)
-    await pause(2)
-  }
-}
-
 const isOut = (guard: Guard) => () => guard.outage !== undefined
 const isWell = (guard: Guard) => () => guard.outage === undefined
-const readFlags = constants.O_RDONLY
 
 guarding(
   'so many calls are in the kernel at a time, and the others begin in their order',
@@ -200,46 +150,6 @@ guarding(
     hanging.release()
     await eventually('well', isWell(guard))
     assert.ok((await disk.lstat(root)).isDirectory())
-  }),
-)
-
-guarding(
-  'a file that is opened too late is closed, and none is closed under a call',
-  withGuard({}, async ({ root, hanging, guard, disk }) => {
-    await writeFile(join(root, 'file'), 'text')
-    const file = await disk.open(join(root, 'file'), readFlags)
-    hanging.hang()
-    const into = Buffer.alloc(4)
-    const [read, open] = await Promise.all([
-      failure(file.read(into, 0)),
-      failure(disk.open(join(root, 'file'), readFlags)),
-    ])
-    assert.equal([read.code, open.code], ['unavailable', 'unavailable'])
-    assert.ok(file.returning)
-    await file.close()
-    assert.is(hanging.count('close'), 0)
-    assert.is((await openFiles(root)).length, 1)
-    hanging.release()
-    await eventually('closed', async () => (await openFiles(root)).length === 0)
-    assert.is(into.toString(), 'text')
-    assert.is(file.returning, undefined)
-    await eventually('well', isWell(guard))
-    // Twice by the guard, once by its probe.
-    assert.is(hanging.count('close'), 3)
-  }),
-)
-
-guarding(
-  'a file that can not be closed during an outage is closed after it',
-  withGuard({}, async ({ root, hanging, disk }) => {
-    await writeFile(join(root, 'file'), 'text')
-    const file = await disk.open(join(root, 'file'), readFlags)
-    hanging.hang()
-    await failure(disk.lstat(root))
-    assert.is((await failure(file.close())).code, 'unavailable')
-    assert.is((await openFiles(root)).length, 1)
-    hanging.release()
-    await eventually('closed', async () => (await openFiles(root)).length === 0)
   }),
 )
 

@@ -3,7 +3,7 @@
 // probe is not asked any more until it does again: a circuit breaker.
 
 import { constants } from 'node:fs'
-import { ImageError, isImageError } from '@backing-image/core'
+import { ImageError, asError, isImageError } from '@backing-image/core'
 import type { Disk } from './disk.ts'
 import { type Call, type Kind, Slots, usualSlots } from './slots.ts'
 
@@ -105,28 +105,29 @@ export class Guard {
   ): Promise<T> {
     if (this.#outage) return Promise.reject(this.#unavailable(this.#outage))
     return new Promise((resolve, reject) => {
-      const settle = (tell: () => void): void => {
-        this.#end(call)
-        if (!call.isLeft) tell()
-      }
-      const begin = (): void => {
-        settled(work).then(
-          (value) => {
-            if (call.isLeft) late?.(value)
-            settle(() => resolve(value))
-          },
-          (error: unknown) => {
-            settle(() => reject(error))
-            // A `soft` mount fails call after call, each after some time.
-            if (isImageError(error, 'unavailable') && this.#isSlow(call.atMs)) {
-              this.#startProbe(this.#times.retryAfterMs)
-            }
-          },
-        )
-      }
       const call: Call = {
-        ...{ kind, ...what, begin, leave: reject },
-        ...{ order: 0, atMs: 0, since: 0, isLeft: false },
+        kind,
+        verb: what.verb,
+        path: what.path,
+        begin: () => started(work).then(onValue, onError),
+        leave: reject,
+        order: 0,
+        atMs: 0,
+        since: 0,
+        isLeft: false,
+      }
+      const onValue = (value: T): void => {
+        if (call.isLeft) late?.(value)
+        else resolve(value)
+        this.#end(call)
+      }
+      const onError = (error: unknown): void => {
+        if (!call.isLeft) reject(error)
+        this.#end(call)
+        // A `soft` mount fails call after call, each after some time.
+        if (isImageError(error, 'unavailable') && this.#isSlow(call.atMs)) {
+          this.#startProbe(this.#times.retryAfterMs)
+        }
       }
       this.#watch()
       this.#slots.enter(call, this.#path)
@@ -261,7 +262,11 @@ export class Guard {
   }
 }
 
-/** Also what throws before it has a promise. */
-async function settled<T>(work: () => Promise<T>): Promise<T> {
-  return await work()
+/** Also what throws before it has a promise rejects. */
+function started<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return work()
+  } catch (error) {
+    return Promise.reject(asError(error))
+  }
 }

@@ -108,29 +108,32 @@ class File implements GuardedFile {
       void this.#closeLater()
       return
     }
-    let hasBegun = false
-    try {
-      await this.#close(() => (hasBegun = true))
-    } catch (error) {
-      if (!hasBegun) void this.#closeLater()
-      throw error
-    }
+    const { hasBegun, failure } = await this.#tryToClose()
+    if (!hasBegun) void this.#closeLater()
+    if (failure !== undefined) throw failure
   }
 
   async #closeLater(): Promise<void> {
-    for (let hasBegun = false; !hasBegun;) {
+    for (;;) {
       await this.returning
       await this.#guard.usable()
       // Also a close that fails has given the descriptor back.
-      await this.#close(() => (hasBegun = true)).catch(() => {})
+      if ((await this.#tryToClose()).hasBegun) return
     }
   }
 
-  #close(onBegin: () => void): Promise<void> {
-    return this.#guard.run('close', { verb: 'close', path: this.#path }, () => {
-      onBegin()
-      return this.#file.close()
-    })
+  /** Never rejects. */
+  async #tryToClose(): Promise<{ hasBegun: boolean; failure?: unknown }> {
+    let hasBegun = false
+    try {
+      await this.#guard.run('close', { verb: 'close', path: this.#path }, () => {
+        hasBegun = true
+        return this.#file.close()
+      })
+      return { hasBegun }
+    } catch (failure) {
+      return { hasBegun, failure }
+    }
   }
 
   #run<T>(kind: Kind, verb: string, work: () => Promise<T>): Promise<T> {

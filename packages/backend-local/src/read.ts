@@ -4,9 +4,10 @@
 import { ImageError, type Bytes, type GetOptions } from '@backing-image/core'
 import { unlessAborted } from './abort.ts'
 import { readFlags } from './commit.ts'
-import type { Disk, OpenFile } from './disk.ts'
+import { errnoOf, type Disk, type OpenFile } from './disk.ts'
 
 const chunkBytesMax = 1024 * 1024
+const attemptsMax = 10
 const ready = new Uint8Array(0)
 
 /** Rejects with `not_found` or `out_of_range` before it resolves. */
@@ -16,10 +17,17 @@ export async function readObject(
   key: string,
   options: GetOptions,
 ): Promise<Bytes> {
-  const chunks = readChunks(disk, path, key, options)
-  // Runs to its first yield: the file is open and checked, and from now on `return` closes it.
-  await chunks.next()
-  return chunks
+  for (let attempt = 1; ; attempt += 1) {
+    const chunks = readChunks(disk, path, key, options)
+    try {
+      // Runs to its first yield: the file is open and checked, and from now on `return` closes it.
+      await chunks.next()
+      return chunks
+    } catch (error) {
+      // On NFS another client has replaced it since it was opened: a new look finds the new one.
+      if (errnoOf(error) !== 'ESTALE' || attempt === attemptsMax) throw error
+    }
+  }
 }
 
 async function* readChunks(

@@ -41,24 +41,27 @@ export class Scanner {
     const id = ++this.#lastId
     let thread: Thread | undefined
     let isOver = false
-    const ask = async (order: ScanOrder): Promise<Scanned[]> => {
+    const ask = async (order: ScanOrder): Promise<ScanReply> => {
       const path = `${root}/${prefix}`
-      const reply = await this.#guard.run('scan', { verb: 'scan', path }, async () => {
+      return await this.#guard.run('scan', { verb: 'scan', path }, async () => {
         thread ??= this.#living()
         const answer = await thread.ask(order)
         // Of the medium itself, for the guard to see.
         if (answer.failure) throw failed(answer.failure)
         return answer
       })
-      isOver = reply.isLast
-      return reply.batch
     }
     try {
-      yield* await ask({ kind: 'scan', id, root, prefix, known })
-      while (!isOver) yield* await ask({ kind: 'next', id })
+      let reply = await ask({ kind: 'scan', id, root, prefix, known })
+      for (;;) {
+        isOver = reply.isLast
+        yield* reply.batch
+        if (isOver) return
+        reply = await ask({ kind: 'next', id })
+      }
     } finally {
       // It was left: whoever scans next gets a thread that does not hang.
-      if (thread?.owes(id)) thread.end()
+      if (thread?.owes(id)) void thread.end()
       else if (!isOver) thread?.post({ kind: 'stop', id })
     }
   }

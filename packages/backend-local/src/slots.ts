@@ -14,7 +14,7 @@ export interface Call {
   /** For messages: the call and its path. */
   verb: string
   path: string
-  begin: () => void
+  begin: () => unknown
   leave: (error: ImageError) => void
   /** Its place among all that were asked for. */
   order: number
@@ -45,6 +45,9 @@ export class Slots {
   readonly #data: Call[] = []
   readonly #onBegin: (call: Call) => void
   #order = 0
+  /** Of those in the kernel, how many hold a slot, and how many of those have to do with bytes. */
+  #held = 0
+  #heldByData = 0
 
   constructor(slots: number, onBegin: (call: Call) => void) {
     this.#slots = slots
@@ -70,6 +73,7 @@ export class Slots {
   /** The call has returned: its slot is for the next. */
   end(call: Call): void {
     this.running.delete(call)
+    this.#hold(call.kind, -1)
     for (let next = this.#next(); next; next = this.#next()) this.#begin(next)
   }
 
@@ -85,20 +89,26 @@ export class Slots {
 
   /** True when calls that nobody waits for any more leave no room for others. */
   isClogged(): boolean {
-    const { all, data } = count([...this.running].filter((call) => call.isLeft))
-    return all >= this.#slots || data >= this.#dataSlots
+    const left = [...this.running].filter((call) => call.isLeft && call.kind !== 'scan')
+    const leftByData = left.filter((call) => isData(call.kind))
+    return left.length >= this.#slots || leftByData.length >= this.#dataSlots
   }
 
   #begin(call: Call): void {
     this.running.add(call)
+    this.#hold(call.kind, 1)
     this.#onBegin(call)
     call.begin()
   }
 
+  #hold(kind: Kind, change: 1 | -1): void {
+    if (kind !== 'scan') this.#held += change
+    if (isData(kind)) this.#heldByData += change
+  }
+
   #hasRoom(kind: Kind): boolean {
     if (kind === 'scan') return true
-    const { all, data } = count(this.running)
-    return all < this.#slots && (!isData(kind) || data < this.#dataSlots)
+    return this.#held < this.#slots && (!isData(kind) || this.#heldByData < this.#dataSlots)
   }
 
   /** First come, first served; but bytes that may not go on yet hold nobody else up. */
@@ -114,14 +124,4 @@ export class Slots {
 
 function isData(kind: Kind): boolean {
   return kind === 'read' || kind === 'write'
-}
-
-function count(calls: Iterable<Call>): { all: number; data: number } {
-  let all = 0
-  let data = 0
-  for (const { kind } of calls) {
-    if (kind !== 'scan') all += 1
-    if (isData(kind)) data += 1
-  }
-  return { all, data }
 }

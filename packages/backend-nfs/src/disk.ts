@@ -11,6 +11,7 @@ import type { Trash } from './trash.ts'
 const { O_CREAT, O_DIRECT, O_DIRECTORY, O_RDONLY } = constants
 /** The name of the bytes of an image, which are what clients read for long. */
 const imageName = 'backing'
+const staleAttemptsMax = 10
 const silly = /^\.nfs[0-9a-f]+$/
 const sillyWaitsMs = [20, 50, 100, 200, 400]
 
@@ -21,8 +22,8 @@ export interface NfsDiskOptions {
   root: string
   place: Place
   trash: Trash
-  /** Rejects when `device` is not that of the store: its mount has gone. */
-  check: (device: bigint) => Promise<void>
+  /** Rejects when `device` is not that of the store, or undefined: its mount has gone. */
+  check: (device: bigint | undefined) => Promise<void>
 }
 
 /** A Disk for LocalBackend. */
@@ -34,24 +35,29 @@ export function nfsDisk({ disk, root, place, trash, check }: NfsDiskOptions): Di
   const refresh = async (path: string): Promise<void> => {
     if (path === root) return
     const parent = dirname(path)
-    let folder: OpenFile
-    try {
-      folder = await disk.open(parent, O_RDONLY | O_DIRECTORY)
-    } catch (error) {
-      if (!isMissing(error) || parent === root) throw error
-      // The folder may be one of the things that are not what they were.
+    let state = await look(parent)
+    if (state !== 'there' && parent !== root) {
+      // The folder may itself be one of the things that are not what they were.
       await refresh(parent)
-      try {
-        folder = await disk.open(parent, O_RDONLY | O_DIRECTORY)
-      } catch (again) {
-        if (isMissing(again)) return
-        throw again
-      }
+      state = await look(parent)
     }
+    if (state !== 'there' && parent === root) await check(undefined)
+  }
+
+  const look = async (path: string): Promise<'there' | 'removed'> => {
     try {
-      await check((await folder.stat()).dev)
-    } finally {
-      await folder.close()
+      const folder = await disk.open(path, O_RDONLY | O_DIRECTORY)
+      try {
+        const { dev, nlink } = await folder.stat()
+        await check(dev)
+        // Servers still answer for a folder that is removed, while another of its name is there.
+        return nlink === 0n ? 'removed' : 'there'
+      } finally {
+        await folder.close()
+      }
+    } catch (error) {
+      if (isMissing(error)) return 'removed'
+      throw error
     }
   }
 
@@ -63,15 +69,19 @@ export function nfsDisk({ disk, root, place, trash, check }: NfsDiskOptions): Di
     }
   }
 
-  /** Asks again after a fresh look, where the first answer may be an old one. */
+  /** Asks again after a fresh look, where the answer may be an old one. */
   const ask = <T>(verb: string, path: string, doubts: string[], call: () => Promise<T>) =>
     tell(verb, path, async () => {
-      try {
-        return await call()
-      } catch (error) {
-        if (!doubts.includes(codeOf(error) ?? '')) throw error
-        await refresh(path)
-        return await call()
+      for (let attempt = 1; ; attempt += 1) {
+        try {
+          return await call()
+        } catch (error) {
+          const code = codeOf(error) ?? ''
+          // What is stale was there a moment ago, and is gone or another by now.
+          const attemptsMax = code === 'ESTALE' ? staleAttemptsMax : 2
+          if (!doubts.includes(code) || attempt >= attemptsMax) throw error
+          await refresh(path)
+        }
       }
     })
 
@@ -88,6 +98,63 @@ export function nfsDisk({ disk, root, place, trash, check }: NfsDiskOptions): Di
       }
     }
     await disk.rmdir(path)
+  }
+
+  const isSilly = async (folder: string): Promise<boolean> => {
+    try {
+      return (await disk.readdir(folder)).some(({ name }) => silly.test(name))
+    } catch (error) {
+      if (isMissing(error)) return false
+      throw error
+    }
+  }
+
+  /**
+   * Where the client has a file open that a rename replaces, it first moves that one out of the way:
+   * for a moment there is neither. The name that it gives it tells.
+   */
+  const settled = async <T>(path: string, call: () => Promise<T>): Promise<T> => {
+    for (const waitMs of [0, ...sillyWaitsMs]) {
+      try {
+        return await call()
+      } catch (error) {
+        if (codeOf(error) !== 'ENOENT' || path === root) throw error
+        if (!(await isSilly(dirname(path)))) return await call()
+        await delay(waitMs)
+      }
+    }
+    return await call()
+  }
+
+  /** Opens what is there now: the client may at first open what it remembers, and was replaced. */
+  const reopen = async (path: string, flags: number): Promise<OpenFile> => {
+    const file = await disk.open(path, flags)
+    try {
+      await file.stat()
+      return file
+    } catch (error) {
+      await file.close()
+      throw error
+    }
+  }
+
+  /**
+   * When the server says "not there" of the new folder, Linux's client believes that of the old name
+   * (nfs_rename in fs/nfs/dir.c), and says so until the folder changes. Only what is to be made is
+   * asked of the server itself; that it is there already sets the client right.
+   */
+  const move = async (from: string, to: string): Promise<void> => {
+    try {
+      await disk.rename(from, to)
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT') throw error
+      const isMade = await disk.mkdir(from, 0o700).then(
+        () => true,
+        () => false,
+      )
+      if (isMade) await disk.rmdir(from)
+      throw error
+    }
   }
 
   const create = async (path: string, flags: number, mode?: number): Promise<OpenFile> => {
@@ -109,14 +176,14 @@ export function nfsDisk({ disk, root, place, trash, check }: NfsDiskOptions): Di
       if ((flags & O_DIRECT) !== 0) throw Object.assign(new Error('not direct'), { code: 'EINVAL' })
       const file =
         (flags & O_CREAT) === 0
-          ? await ask('open', path, missing, () => disk.open(path, flags, mode))
+          ? await ask('open', path, missing, () => settled(path, () => reopen(path, flags)))
           : await tell('open', path, () => create(path, flags, mode))
       return toldFile(file, (verb, work) => tell(verb, path, work))
     },
     // A name that is there by an old answer is refused without asking the server.
-    link: (from, to) => ask('link', to, ['EEXIST', 'ESTALE'], () => disk.link(from, to)),
-    mkdir: (path, mode) => ask('mkdir', path, ['EEXIST', 'ESTALE'], () => disk.mkdir(path, mode)),
-    rename: (from, to) => ask('rename to', to, ['ESTALE'], () => disk.rename(from, to)),
+    link: (from, to) => ask('link', to, ['EEXIST', ...missing], () => disk.link(from, to)),
+    mkdir: (path, mode) => ask('mkdir', path, ['EEXIST', ...missing], () => disk.mkdir(path, mode)),
+    rename: (from, to) => ask('rename to', to, missing, () => move(from, to)),
     unlink: (path) =>
       ask('unlink', path, missing, () =>
         basename(path) === imageName ? trash.take(path) : disk.unlink(path),
@@ -126,7 +193,7 @@ export function nfsDisk({ disk, root, place, trash, check }: NfsDiskOptions): Di
     lstat: (path) =>
       tell('lstat', path, async () => {
         await refresh(path)
-        return await ask('lstat', path, ['ESTALE'], () => disk.lstat(path))
+        return await ask('lstat', path, ['ESTALE'], () => settled(path, () => disk.lstat(path)))
       }),
     statfs: (path) => ask('statfs', path, ['ESTALE'], () => disk.statfs(path)),
   }

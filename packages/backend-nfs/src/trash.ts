@@ -55,13 +55,22 @@ export class Trash {
     try {
       await this.#disk.rename(path, to)
     } catch (error) {
-      if (codeOf(error) !== 'ENOENT') throw error
-      // Not there; or somebody has emptied `.tmp` while we run.
-      await this.#disk.lstat(path)
+      if (codeOf(error) !== 'ENOENT' || (await this.#isMade())) throw error
+      // Somebody has emptied `.tmp` while we run.
       await this.make()
-      await this.#disk.rename(path, to)
+      throw Object.assign(new Error('The trash was missing.'), { code: 'ESTALE', errno: -116 })
     }
     this.#schedule(this.#delayMs)
+  }
+
+  async #isMade(): Promise<boolean> {
+    try {
+      await this.#disk.lstat(this.folder)
+      return true
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return false
+      throw error
+    }
   }
 
   /** A new file, as the server made it: its clock and its idea of who we are. It does not stay. */

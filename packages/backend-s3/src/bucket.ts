@@ -36,11 +36,10 @@ export interface SendOptions {
 }
 
 /** One command of the SDK, whatever it asks. */
-export type S3Command<Input extends ServiceInputTypes, Output extends ServiceOutputTypes> = $Command<
-  Input,
-  Output,
-  S3ClientResolvedConfig
->
+export type S3Command<
+  Input extends ServiceInputTypes,
+  Output extends ServiceOutputTypes,
+> = $Command<Input, Output, S3ClientResolvedConfig>
 
 const attemptTimeoutMsUsual = 5_000
 /** With the time that a look at the outcome takes, a client has its 503 within 10 s. */
@@ -222,7 +221,11 @@ function openClient(options: BucketOptions): S3Client {
   client.middlewareStack.add(
     (next) => async (args) => {
       const { request } = args as { request?: { body?: unknown; headers?: Record<string, string> } }
-      if (request?.headers && Buffer.isBuffer(request.body) && request.body.length > signedBytesMax) {
+      if (
+        request?.headers &&
+        Buffer.isBuffer(request.body) &&
+        request.body.length > signedBytesMax
+      ) {
         request.headers['x-amz-content-sha256'] = 'UNSIGNED-PAYLOAD'
       }
       return await next(args)

@@ -1,6 +1,6 @@
 // The memory that parts wait in: one budget for all puts of the process. Every put always has one
-// buffer of its own, so that slow clients neither starve others nor wait for each other; each further
-// one is taken from what all share, first come first served.
+// buffer of its own, so that slow clients neither starve others nor wait for each other; each
+// further one is taken from what all share, first come first served.
 
 import { Buffer } from 'node:buffer'
 

@@ -9,12 +9,14 @@ import {
   ListObjectsV2Command,
   PutObjectCommand,
   UploadPartCopyCommand,
+  type GetObjectCommandOutput,
 } from '@aws-sdk/client-s3'
-import { ImageError, isImageError, type Finding } from '@backing-image/core'
+import { ImageError, canaryKey, isImageError, type Finding } from '@backing-image/core'
 import { randomBytes } from 'node:crypto'
 import type { Bucket } from './bucket.ts'
 import { raceExclusively } from './race.ts'
 import { temporaryKey } from './segments.ts'
+import { unlessAborted } from './source.ts'
 
 const probeTimeoutMs = 25_000
 
@@ -49,6 +51,8 @@ class Trial {
   readonly #bucket: Bucket
   readonly #signal: AbortSignal
   readonly #id: string = randomBytes(8).toString('hex')
+  /** A key of nobody's: what a process leaves that dies here is swept after an hour. */
+  readonly #name: string = canaryKey()
   readonly #findings: Finding[] = []
   readonly #keys = new Set<string>()
 
@@ -75,7 +79,7 @@ class Trial {
   }
 
   #key(number: number): string {
-    const key = temporaryKey(this.#id, 'probe', number)
+    const key = temporaryKey(this.#id, this.#name, number)
     this.#keys.add(key)
     return key
   }
@@ -114,18 +118,28 @@ class Trial {
     const options = { what: 'read a part of an object', signal: this.#signal }
     const ranged = new GetObjectCommand({ ...at, Range: 'bytes=1-3' })
     const answer = await this.#bucket.send(ranged, options)
-    const part = await answer.Body?.transformToString()
+    const part = await this.#textOf(answer)
     const isPart = answer.$metadata.httpStatusCode === 206 && part === 'rob'
     if (isPart) this.#found('range reads', 'ok', 'a range gives its bytes')
     else this.#found('range reads', 'FAIL', 'a range gives other bytes; ranged downloads will fail')
     const conditional = new GetObjectCommand({ ...at, IfMatch: '"0123456789abcdef"' })
     try {
       const ignored = await this.#bucket.send(conditional, options)
-      await ignored.Body?.transformToByteArray()
+      await this.#textOf(ignored)
       this.#found('If-Match', 'warn', 'it is ignored on reads; ETags are compared instead')
     } catch (error) {
       if (!isImageError(error, 'already_exists')) throw error
       this.#found('If-Match', 'ok', 'a read can be bound to one content')
+    }
+  }
+
+  /** A body may be cut, or never come, after its head was fine. */
+  async #textOf({ Body }: GetObjectCommandOutput): Promise<string | undefined> {
+    try {
+      return Body && (await unlessAborted(Body.transformToString(), this.#signal))
+    } catch (error) {
+      this.#signal.throwIfAborted()
+      throw this.#bucket.explained(error, 'read an object of the trial')
     }
   }
 

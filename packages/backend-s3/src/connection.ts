@@ -65,13 +65,16 @@ export function proxyFor(options: ConnectionOptions): string | undefined {
   const { protocol, hostname, port } = new URL(options.endpoint)
   const isSecure = protocol === 'https:'
   const endpointPort = port || (isSecure ? '443' : '80')
-  const isDirect = (options.noProxy ?? '').toLowerCase().split(/[\s,]+/).some((entry) => {
-    const [, name = '', onlyPort = ''] = /^(.*?)(?::(\d+))?$/.exec(entry) ?? []
-    if (onlyPort !== '' && onlyPort !== endpointPort) return false
-    if (name === '*') return true
-    const suffix = name.replace(/^\*?\.?/, '')
-    return suffix !== '' && (hostname === suffix || hostname.endsWith(`.${suffix}`))
-  })
+  const isDirect = (options.noProxy ?? '')
+    .toLowerCase()
+    .split(/[\s,]+/)
+    .some((entry) => {
+      const [, name = '', onlyPort = ''] = /^(.*?)(?::(\d+))?$/.exec(entry) ?? []
+      if (onlyPort !== '' && onlyPort !== endpointPort) return false
+      if (name === '*') return true
+      const suffix = name.replace(/^\*?\.?/, '')
+      return suffix !== '' && (hostname === suffix || hostname.endsWith(`.${suffix}`))
+    })
   if (isDirect) return undefined
   return isSecure ? options.httpsProxy : options.httpProxy
 }

@@ -53,7 +53,8 @@ const transientCodes = new Set([
 ])
 
 /** TLS found the wrong peer, or the URL is wrong: the next attempt would find the same. */
-const settingsCode = /^(ERR_TLS_|ERR_SSL_|ERR_INVALID_|CERT_|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_)|SSL_/
+const settingsCode =
+  /^(ERR_TLS_|ERR_SSL_|ERR_INVALID_|CERT_|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_)|SSL_/
 
 /** True for what may go away by itself: no answer, an overloaded store, an error inside it. */
 export function isTransient(error: unknown): boolean {
@@ -65,7 +66,11 @@ export function isTransient(error: unknown): boolean {
 
 /** A programming error must not look like an outage. */
 function isFromNetwork(error: unknown): boolean {
-  return !(error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError)
+  return !(
+    error instanceof TypeError ||
+    error instanceof RangeError ||
+    error instanceof ReferenceError
+  )
 }
 
 /** True when nothing at all was heard: the store, or the way to it, is down. */
@@ -106,10 +111,13 @@ function kindOf(failure: Failure, error: unknown, origin: Origin): Kind {
     const text = status === undefined ? `${store} can not be reached` : `${store} is not able to`
     return { code: 'unavailable', reason: 'storage_unavailable', text: `${text}; try again` }
   }
-  return byCode(code, origin) ?? byStatus(status, origin) ?? {
-    code: 'internal',
-    text: `${store} gave an answer for bucket "${bucket}" that is not understood`,
-  }
+  return (
+    byCode(code, origin) ??
+    (status === undefined ? undefined : byStatus(status, origin)) ?? {
+      code: 'internal',
+      text: `${store} gave an answer for bucket "${bucket}" that is not understood`,
+    }
+  )
 }
 
 function byCode(code: string, origin: Origin): Kind | undefined {
@@ -141,7 +149,7 @@ function byCode(code: string, origin: Origin): Kind | undefined {
   }
 }
 
-function byStatus(status: number | undefined, origin: Origin): Kind | undefined {
+function byStatus(status: number, origin: Origin): Kind | undefined {
   const { endpoint, bucket, accessKey } = origin
   switch (status) {
     case 301:

@@ -4,7 +4,14 @@ import { DeleteObjectCommand, GetObjectCommand, HeadBucketCommand } from '@aws-s
 import { HeadObjectCommand } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { ImageError, assertKey, assertPrefix, isImageError } from '@backing-image/core'
-import type { Backend, Bytes, Finding, GetOptions, Presign, PresignOptions } from '@backing-image/core'
+import type {
+  Backend,
+  Bytes,
+  Finding,
+  GetOptions,
+  Presign,
+  PresignOptions,
+} from '@backing-image/core'
 import type { Probe, PutOptions, Scan, Scanned, Stat, Unfinished } from '@backing-image/core'
 import type { UnfinishedPut } from '@backing-image/core'
 import { Bucket, type BucketOptions } from './bucket.ts'
@@ -48,8 +55,7 @@ export class S3Backend implements Backend, Unfinished, Probe, Presign, Scan {
     this.#exclusion = found.canCreateExclusively ? 'conditional' : 'process'
     this.#readLimits = options.readLimits ?? {}
     const isSafe = found.canCreateExclusively || options.singleWriter === true
-    this.writeRefusal =
-      found.writeDenial ?? (isSafe ? undefined : refusal(bucket, found.findings))
+    this.writeRefusal = found.writeDenial ?? (isSafe ? undefined : refusal(bucket, found.findings))
     this.findings = found.findings.map((finding) =>
       finding.what === exclusiveCreation && !found.canCreateExclusively
         ? explained(finding, isSafe)
@@ -154,7 +160,9 @@ export class S3Backend implements Backend, Unfinished, Probe, Presign, Scan {
   async presign(key: string, options: PresignOptions): Promise<string> {
     assertKey(key)
     const { expiresSeconds, disposition } = options
-    if (!(Number.isInteger(expiresSeconds) && 1 <= expiresSeconds && expiresSeconds <= linkSecondsMax)) {
+    if (
+      !(Number.isInteger(expiresSeconds) && 1 <= expiresSeconds && expiresSeconds <= linkSecondsMax)
+    ) {
       const text = `A link is good for 1 to ${linkSecondsMax} seconds, not ${expiresSeconds}.`
       throw new ImageError('invalid_argument', text)
     }

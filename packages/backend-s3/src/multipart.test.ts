@@ -207,10 +207,10 @@ puts(
 )
 
 puts(
-  'eight puts at once are stored whole, out of one budget that holds less than one of them',
+  'eight puts at once are stored whole, out of a budget that holds less than one of them',
   withRig(async ({ server, place }) => {
     const bodies = Array.from({ length: 8 }, (_, index) =>
-      content((20 + index) * partBytes + index),
+      content((12 + index) * partBytes + index),
     )
     let peakBytes = 0
     server.on(

@@ -1,5 +1,5 @@
-// One put of a body of any size: its source is read once into part buffers, and the parts are stored
-// side by side. Whatever fails, the first failure is the one that is told, and nothing is left.
+// One put of a body of any size: its source is read once into part buffers, and the parts are
+// stored side by side. Whatever fails, the first failure is what is told, and nothing is left.
 
 import { DeleteObjectCommand, HeadObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import { ImageError, isImageError } from '@backing-image/core'
@@ -25,6 +25,8 @@ export interface Place {
   budget: Budget
   /** Other parts than usual; for tests. */
   plan?: Partial<Plan>
+  /** How long a last step without a clear answer is repeated; a minute, unless in tests. */
+  unclearMs?: number
   /** What aborted puts still clean up, having rejected: to be awaited before the process ends. */
   tidying?: Set<Promise<void>>
   /** Learnt: the store does not copy into parts, so that an object must do with its plain parts. */
@@ -32,9 +34,9 @@ export interface Place {
 }
 
 /**
- * Stores `bytes` under `key`, replacing what is there; see Backend.put, whose `ifAbsent` is not kept
- * here. Rejects with the first error; with `resource_exhausted` (too_large) for more than the store
- * can hold, before the first byte where `size` tells; with `unavailable` when it is not known
+ * Stores `bytes` under `key`, replacing what is there; see Backend.put, whose `ifAbsent` is not
+ * kept here. Rejects with the first error; with `resource_exhausted` (too_large) for more than the
+ * store can hold, before the first byte where `size` tells; with `unavailable` when it is not known
  * whether the last step happened.
  */
 export async function putStream(
@@ -166,8 +168,8 @@ class StreamPut {
   }
 
   async #begin(key: string): Promise<Upload> {
-    const { bucket } = this.#place
-    const beginning = Upload.begin(bucket, key)
+    const { bucket, unclearMs } = this.#place
+    const beginning = Upload.begin(bucket, key, unclearMs)
     this.#begun.push(beginning)
     return await unlessAborted(beginning, this.#stop.signal)
   }
@@ -218,10 +220,10 @@ class StreamPut {
     try {
       const found = foundOf(await bucket.send(head, { what: `look at ${this.#key}`, signal }))
       if (found.tag === tag) return found
-    } catch (error) {
-      if (!isImageError(error, 'not_found')) throw error
+    } catch {
+      signal.throwIfAborted()
     }
-    // Another put or a delete was faster than our look.
+    // It is stored, though another put, a delete or an outage was faster than our look.
     return { size, tag, modifiedAt: BigInt(Date.now()) * 1_000_000n }
   }
 

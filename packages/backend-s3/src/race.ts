@@ -1,17 +1,20 @@
 // The trial of exclusive creation: writers whose bodies are held back until the store has the
 // requests of all, since some servers check the condition before the body comes.
 
-import { GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
-import { ImageError, isImageError } from '@backing-image/core'
+import { PutObjectCommand } from '@aws-sdk/client-s3'
+import { ImageError, isImageError, readAll } from '@backing-image/core'
 import type { ClientRequest } from 'node:http'
 import { Readable } from 'node:stream'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Bucket } from './bucket.ts'
+import { readObject } from './read.ts'
 
 const writerCount = 8
 const roundCount = 5
 /** A round in which the store was too busy to decide tells nothing, and is run again. */
 const repeatsMax = 5
+/** What a connection has taken, the server has still to read: else the bodies come with the heads. */
+const graceMs = 50
 /** A server that works on fewer requests at a time can not have all of them open. */
 const holdMsMax = 3_000
 
@@ -33,7 +36,8 @@ export async function raceExclusively(
     if (alone !== 1) return overwrites(alone)
     for (let round = 0; round < roundCount; round += 1) {
       const winners = await decided(() => together(bucket, keyOf((number += 1)), signal))
-      if (winners !== 1) return `${winners} of ${writerCount} racing writers were told that they won`
+      if (winners !== 1)
+        return `${winners} of ${writerCount} racing writers were told that they won`
     }
     return undefined
   } catch (error) {
@@ -57,13 +61,21 @@ async function decided(run: () => Promise<number | undefined>): Promise<number> 
   throw new ImageError('unavailable', text, { reason: 'storage_unavailable' })
 }
 
-async function oneByOne(bucket: Bucket, key: string, signal: AbortSignal): Promise<number | undefined> {
+async function oneByOne(
+  bucket: Bucket,
+  key: string,
+  signal: AbortSignal,
+): Promise<number | undefined> {
   const first = await write(bucket, key, Buffer.from('first'), signal)
   const second = await write(bucket, key, Buffer.from('second'), signal)
   return winnersOf([first, second])
 }
 
-async function together(bucket: Bucket, key: string, signal: AbortSignal): Promise<number | undefined> {
+async function together(
+  bucket: Bucket,
+  key: string,
+  signal: AbortSignal,
+): Promise<number | undefined> {
   let waiting = writerCount
   let release = (): void => {}
   const released = new Promise<void>((resolve) => {
@@ -71,7 +83,7 @@ async function together(bucket: Bucket, key: string, signal: AbortSignal): Promi
   })
   const arrive = (): void => {
     waiting -= 1
-    if (waiting === 0) release()
+    if (waiting === 0) setTimeout(release, graceMs)
   }
   const late = setTimeout(release, holdMsMax)
   const outcomes = await Promise.all(
@@ -118,10 +130,8 @@ async function write(
   }
 }
 
-async function read(bucket: Bucket, key: string, signal: AbortSignal): Promise<string | undefined> {
-  const command = new GetObjectCommand(bucket.at(key))
-  const { Body } = await bucket.send(command, { what: 'read what was created', signal })
-  return await Body?.transformToString()
+async function read(bucket: Bucket, key: string, signal: AbortSignal): Promise<string> {
+  return (await readAll(await readObject(bucket, key, { signal }))).toString()
 }
 
 /** A body whose first byte goes out with the head of the request, and the rest only when released. */

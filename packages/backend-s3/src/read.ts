@@ -153,7 +153,11 @@ class ObjectBody {
       Range: `bytes=${this.#at}-${this.#end - 1}`,
       IfMatch: this.#etag,
     })
-    const options = { what: `read on in ${this.#key}`, signal: this.#signal, totalTimeoutMs: leftMs }
+    const options = {
+      what: `read on in ${this.#key}`,
+      signal: this.#signal,
+      totalTimeoutMs: leftMs,
+    }
     const output = await this.#bucket.send(command, options).catch((error: unknown) => {
       throw isImageError(error, 'already_exists', 'not_found', 'out_of_range')
         ? changed(this.#key, error)

@@ -48,7 +48,7 @@ segments(
   withRig(async (rig) => {
     const { server } = rig
     const place = small(rig)
-    for (const parts of [4, 4.5, 5, 8, 8.1, 13]) {
+    for (const parts of [4, 4.5, 8, 8.1, 13]) {
       for (const isKnown of [false, true]) {
         const body = content(Math.floor(parts * partBytes))
         const options = isKnown ? { size: body.length } : {}

@@ -46,7 +46,7 @@ export function bytesMaxOf(plan: Plan): number {
 }
 
 /**
- * How many parts segment `index` (from 0) has, where `leftBytes`, a hint, are to come from there on.
+ * How many parts segment `index` (from 0) has, where `leftBytes`, a hint, are still to come.
  * Small at first, because a proxy may cut a copy that takes long; larger as their number runs out.
  * Undefined when no more segments fit.
  */

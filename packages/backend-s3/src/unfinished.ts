@@ -1,5 +1,5 @@
-// What puts have not finished, their processes being alive or dead: multipart uploads, and objects of
-// the private folder for temporaries. Foreign ones are neither shown nor touched.
+// What puts have not finished, their processes being alive or dead: multipart uploads, and objects
+// of the private folder for temporaries. Foreign ones are neither shown nor touched.
 
 import { DeleteObjectCommand, ListMultipartUploadsCommand } from '@aws-sdk/client-s3'
 import { ListObjectsV2Command, type ListMultipartUploadsCommandOutput } from '@aws-sdk/client-s3'

@@ -91,6 +91,18 @@ uploads(
 )
 
 uploads(
+  'a Complete that was answered with success is one, whatever comes of the look',
+  withRig(async (rig) => {
+    rig.server.on({ operation: 'HeadObject' }, refusal(403))
+    for (const each of [body, content(5)]) {
+      assertStored(rig, each, await putStream(rig.place, key, source(each)))
+    }
+    assert.is(rig.server.count(operation), 1)
+    await assertNothingLeft(rig)
+  }),
+)
+
+uploads(
   'a refused Complete is told as it is, and leaves nothing',
   withRig(async (rig) => {
     const { server, place } = rig

@@ -22,8 +22,9 @@ export const bodyTimeouts = { attemptTimeoutMs: 120_000, totalTimeoutMs: 180_000
 /** A store that joins thousands of parts, or copies gigabytes, may take minutes for its answer. */
 const longTimeouts = { attemptTimeoutMs: 300_000, totalTimeoutMs: 600_000 }
 export const contentType = 'application/octet-stream'
-const completeTriesMax = 5
-const attemptsPerTry = 3
+/** How long a Complete without a clear answer is repeated. */
+const unclearMsUsual = 60_000
+const pauseMsMax = 5_000
 const abortTriesMax = 5
 
 /** What the store says of an object, without its key. */
@@ -38,6 +39,7 @@ export class Upload {
   readonly #id: string
   /** Fresh for each upload, and kept by the object as its metadata. */
   readonly #writeId: string
+  readonly #unclearMs: number
   readonly #etags: string[] = []
   readonly #inFlight: Set<Promise<unknown>> = new Set()
   #failure: { error: unknown } | undefined
@@ -47,16 +49,24 @@ export class Upload {
   /** Whether an abort may still be sent: not when the object may be there, made of these parts. */
   #isOpen = true
 
-  private constructor(bucket: Bucket, key: string, id: string, writeId: string) {
+  private constructor(bucket: Bucket, key: string, id: string, writeId: string, unclearMs: number) {
     this.#bucket = bucket
+    this.#unclearMs = unclearMs
     this.#at = bucket.at(key)
     this.key = key
     this.#id = id
     this.#writeId = writeId
   }
 
-  /** Can not be aborted, so that no upload is begun whose id nobody knows. */
-  static async begin(bucket: Bucket, key: string): Promise<Upload> {
+  /**
+   * Can not be aborted, so that no upload is begun whose id nobody knows. `unclearMs` is how long a
+   * Complete without a clear answer is repeated.
+   */
+  static async begin(
+    bucket: Bucket,
+    key: string,
+    unclearMs: number = unclearMsUsual,
+  ): Promise<Upload> {
     const writeId = randomBytes(16).toString('hex')
     const command = new CreateMultipartUploadCommand({
       ...bucket.at(key),
@@ -65,7 +75,7 @@ export class Upload {
     })
     const { UploadId: id } = await bucket.send(command, { what: `begin the upload of ${key}` })
     if (!id) throw broken(`An upload of ${key} was begun, but the store gave it no id.`)
-    return new Upload(bucket, key, id, writeId)
+    return new Upload(bucket, key, id, writeId, unclearMs)
   }
 
   /** How many parts were begun. */
@@ -138,12 +148,13 @@ export class Upload {
     await Promise.allSettled(this.#inFlight)
     if (this.#failure) throw this.#failure.error
     this.#isOpen = false
+    let endsAtMs = Infinity
     for (let attempt = 1; ; attempt += 1) {
       const answer = await this.#sendComplete()
       const found = await this.#look(answer)
       if (found !== undefined && found !== 'unclear') return this.#checked(found)
-      // It was there, and another put or a delete was faster than our look.
-      if (typeof answer === 'string' && found === undefined) {
+      // The store's yes is one, though another put, a delete or an outage was faster than our look.
+      if (typeof answer === 'string') {
         const modifiedAt = BigInt(Date.now()) * 1_000_000n
         return { size: this.#sizeBytes, tag: answer, modifiedAt }
       }
@@ -151,8 +162,9 @@ export class Upload {
         this.#isOpen = true
         throw answer
       }
-      if (attempt >= completeTriesMax) throw this.#unclear(answer)
-      await pause(100 * 2 ** attempt)
+      if (performance.now() > endsAtMs) throw this.#unclear(answer)
+      endsAtMs = Math.min(endsAtMs, performance.now() + this.#unclearMs)
+      await pause(Math.min(pauseMsMax, 50 * 2 ** attempt))
     }
   }
 
@@ -165,7 +177,7 @@ export class Upload {
     })
     try {
       const what = `complete the upload of ${this.key}`
-      const options = { what, ...longTimeouts, attemptsMax: attemptsPerTry }
+      const options = { what, ...longTimeouts, attemptsMax: 1 }
       const { ETag } = await this.#bucket.send(command, options)
       return ETag ?? broken(`The store gave no ETag for ${this.key}.`)
     } catch (error) {
@@ -187,7 +199,8 @@ export class Upload {
 
   #checked(found: Found): Found {
     if (found.size === this.#sizeBytes) return found
-    const text = `${this.#sizeBytes} bytes of ${this.key} were sent, but the store has ${found.size}.`
+    const { key } = this
+    const text = `${this.#sizeBytes} bytes of ${key} were sent, but the store has ${found.size}.`
     throw new ImageError('data_loss', text)
   }
 

@@ -100,6 +100,14 @@ export function parseBytesKey(key: string): { name: string; uuid: string } | und
   return key.endsWith('/backing') ? parseIngestId(key.slice(0, -'/backing'.length)) : undefined
 }
 
+/** Whether nobody else would write under such a key: for what is found unfinished in a shared bucket. */
+export function isOwnForm(key: string): boolean {
+  const [first = '', second, ...rest] = key.split('/')
+  if (first.startsWith('.')) return true
+  if (second === undefined || rest.length > 0) return false
+  return ['backing', 'backing.cfg'].includes(second) && parseIngestId(first) !== undefined
+}
+
 export function bytesPrefix(name: string, uuid: string): string {
   return `${ingestId(name, uuid)}/`
 }

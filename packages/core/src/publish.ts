@@ -50,6 +50,8 @@ export interface ProtocolOptions {
 }
 
 const retryDelayMs = 500
+/** Of asking again what an unclear answer meant: who waits is to hear of an outage within seconds. */
+const clearUpTimeMs = 5000
 
 /**
  * Publishes a record whose bytes are stored. Resolves when it is there for good. Rejects with
@@ -107,7 +109,10 @@ function bytesOfRecord(record: VersionRecord): { name: string; uuid: string }[] 
   return record.keys.map((key) => parseBytesKey(key)).filter((bytes) => bytes !== undefined)
 }
 
-/** Repeats the same exclusive put until the answer is definite: what is unclear may have happened. */
+/**
+ * Repeats the same exclusive put until the answer is definite, for some seconds: what is unclear may
+ * have happened. What stays so is `unavailable`; the end of the lease decides then.
+ */
 async function createRecord(
   backend: Backend,
   key: string,
@@ -115,6 +120,7 @@ async function createRecord(
   signal?: AbortSignal,
 ): Promise<void> {
   const content = formatRecord(record)
+  const endsAtMs = performance.now() + clearUpTimeMs
   for (;;) {
     try {
       await backend.put(key, bytesOf(content), { ifAbsent: true })
@@ -128,7 +134,8 @@ async function createRecord(
         if (current?.id === record.id) return
         throw error
       }
-      if (!isImageError(error, 'unavailable', 'deadline_exceeded') || signal?.aborted) throw error
+      const isUnclear = isImageError(error, 'unavailable', 'deadline_exceeded')
+      if (!isUnclear || signal?.aborted || performance.now() > endsAtMs) throw error
     }
     await delay(retryDelayMs)
   }

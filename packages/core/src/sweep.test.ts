@@ -65,16 +65,19 @@ sweeping(
 )
 
 sweeping(
-  'other unfinished objects are discarded when they are over an hour old by the clock of the store',
+  'other unfinished objects go when they are over an hour old by the clock of the store, never what others upload',
   inTown(async (town) => {
     const { store } = await town.open()
-    await hangingPut(new MemoryBackend({ shared: town.medium }), recordKey('jammy', '1'))
+    const backend = new MemoryBackend({ shared: town.medium })
+    await hangingPut(backend, recordKey('jammy', '1'))
+    await hangingPut(backend, 'films/alien.iso')
     town.pass(0.9)
     await store.sweep()
-    assert.is(town.medium.unfinished.size, 1)
+    assert.is(town.medium.unfinished.size, 2)
     town.pass(0.2)
     await store.sweep()
-    assert.is(town.medium.unfinished.size, 0)
+    const left = [...town.medium.unfinished.values()].map((put) => put.key)
+    assert.equal(left, ['films/alien.iso'])
   }),
 )
 

@@ -7,6 +7,7 @@ import { orUndefined } from './errors.ts'
 import type { Jobs } from './job.ts'
 import {
   bytesKey,
+  isOwnForm,
   jobsPrefix,
   marksPrefix,
   parseBytesKey,
@@ -107,6 +108,8 @@ async function sweepUnfinished(backend: Backend, jobs: Jobs, nowNs: bigint): Pro
   const found = []
   for await (const put of backend.unfinished()) found.push(put)
   for (const put of found) {
+    // Other programs may be uploading to the same bucket.
+    if (!isOwnForm(put.key)) continue
     const bytes = parseBytesKey(put.key)
     // Bytes belong to a job, and nothing else of ours takes an hour to write.
     const stray = bytes

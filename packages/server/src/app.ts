@@ -17,6 +17,7 @@ import { openapiDocument } from './openapi.ts'
 import { ErrorWithHeaders, invalid, problemOf, problemResponse } from './problem.ts'
 import { unsupportedMedia } from './problem.ts'
 import { answerAndDiscard, badHostOf, isStillSending } from './reply.ts'
+import { Seldom } from './seldom.ts'
 import { FileSigner } from './signature.ts'
 import { type Front, addUploadRoute, mediaType } from './upload.ts'
 import { baseUrl } from './view.ts'
@@ -36,7 +37,9 @@ export function createApp(deps: Deps): Hono<Env> {
   })
 
   const app = new Hono<Env>()
-  app.onError((error, c) => answerError(c, deps, error))
+  // Storage that is away fails every request: once in a while is enough.
+  const outages = new Seldom()
+  app.onError((error, c) => answerError(c, deps, outages, error))
   app.use(everyRequest(deps))
   app.use(async (c, next) => {
     assertHost(badHostOf(c.env.incoming))
@@ -77,7 +80,7 @@ export function createApp(deps: Deps): Hono<Env> {
   addEventRoute(app, front)
 
   const known = app.routes.filter(({ method }) => method !== 'ALL').map(routePattern)
-  app.notFound((c) => answerError(c, deps, noRoute(c, known)))
+  app.notFound((c) => answerError(c, deps, outages, noRoute(c, known)))
   return app
 }
 
@@ -178,14 +181,17 @@ function noRoute(c: Call, known: readonly RoutePattern[]): ImageError {
   )
 }
 
-function answerError(c: Call, deps: Deps, error: Error): Response {
+function answerError(c: Call, deps: Deps, outages: Seldom, error: Error): Response {
   const id = c.get('requestId')
   const problem = problemOf(error, id)
   deps.metrics.error(problem.code)
-  if (problem.code === 'storage_unavailable') deps.health.suspect()
-  if (problem.status >= 500) {
+  const isOutage = problem.code === 'storage_unavailable'
+  if (isOutage) deps.health.suspect()
+  const kept = isOutage ? outages.next() : 0
+  if (problem.status >= 500 && kept !== undefined) {
+    const more = kept > 0 ? { more: kept } : {}
     deps.log.error(
-      { requestId: id, route: routeOf(c), code: problem.code, err: error },
+      { requestId: id, route: routeOf(c), code: problem.code, ...more, err: error },
       'request failed',
     )
   }

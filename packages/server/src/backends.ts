@@ -1,6 +1,7 @@
 // Which backends there are: one table from STORAGE_BACKEND_TYPE to what opens it.
 
 import { LocalBackend } from '@backing-image/backend-local'
+import { NfsBackend } from '@backing-image/backend-nfs'
 import { S3Backend } from '@backing-image/backend-s3'
 import { type Backend, type ImageError, isImageError } from '@backing-image/core'
 import { type Config, ConfigError, type StorageConfig } from './config.ts'
@@ -12,14 +13,20 @@ type Opening = Pick<Config, 'extraCaFile' | 'httpProxy' | 'httpsProxy' | 'noProx
   storage: StorageConfig
 }
 
+/** Told in sentences what an operator should know. */
+type Notice = (text: string) => void
+
 /**
  * Throws a ConfigError when the storage can not be used as configured, and an ImageError when it does
  * not answer now.
  */
-export async function openBackend(config: Opening): Promise<OpenBackend> {
+export async function openBackend(
+  config: Opening,
+  onNotice: Notice = () => {},
+): Promise<OpenBackend> {
   const { storage } = config
   try {
-    return await open(config)
+    return await open(config, onNotice)
   } catch (error) {
     if (!isImageError(error) || isPassing(error)) throw error
     throw new ConfigError([`${given(storage)}; it can not be used. ${error.message}`])
@@ -31,17 +38,27 @@ function isPassing(error: ImageError): boolean {
   return isImageError(error, 'unavailable', 'deadline_exceeded')
 }
 
-async function open({ storage, ...connection }: Opening): Promise<OpenBackend> {
+async function open(config: Opening, onNotice: Notice): Promise<OpenBackend> {
+  const { storage, extraCaFile, httpProxy, httpsProxy, noProxy } = config
   const { path, id } = storage
   switch (storage.type) {
     case 'local':
       return await openLocal(path)
     case 'nfs':
-      throw new ConfigError([
-        `STORAGE_BACKEND_TYPE: "nfs" was given; it is not built yet (${id ?? ''}).`,
-      ])
+      return await NfsBackend.open({
+        path,
+        ...(storage.mount && { mount: storage.mount }),
+        ...(id !== undefined && { storageId: id }),
+        onNotice,
+      })
     case 's3':
-      return await S3Backend.open({ ...storage.s3, ...connection })
+      return await S3Backend.open({
+        ...storage.s3,
+        ...(extraCaFile !== undefined && { extraCaFile }),
+        ...(httpProxy !== undefined && { httpProxy }),
+        ...(httpsProxy !== undefined && { httpsProxy }),
+        ...(noProxy !== undefined && { noProxy }),
+      })
   }
 }
 

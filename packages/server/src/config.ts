@@ -25,7 +25,7 @@ export interface S3Config {
 export interface NfsMountConfig {
   server: string
   exportPath: string
-  options: string | undefined
+  options?: string
 }
 
 interface StoragePlace {
@@ -251,7 +251,8 @@ function toStorage(values: Variables): StorageConfig {
   if (values.STORAGE_BACKEND_TYPE === 'local') return { type: 'local', ...place }
   if (values.STORAGE_BACKEND_TYPE === 's3') return { type: 's3', ...place, s3: toS3(values) }
   const { NFS_SERVER: server, NFS_EXPORT: exportPath, NFS_MOUNT_OPTIONS: options } = values
-  const mount = server && exportPath ? { mount: { server, exportPath, options } } : {}
+  const given = options === undefined ? {} : { options }
+  const mount = server && exportPath ? { mount: { server, exportPath, ...given } } : {}
   return { type: 'nfs', ...place, ...mount }
 }
 

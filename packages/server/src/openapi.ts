@@ -70,6 +70,11 @@ const downloadParameters = [
   header('If-Modified-Since', 'A date; a later image is sent.'),
 ]
 
+const handedOver = {
+  description: 'To a link of the bucket, where S3_REDIRECT_DOWNLOADS is set.',
+  headers: { Location: { schema: { type: 'string', format: 'uri' } } },
+}
+
 const downloadResponses: Responses = {
   200: { description: 'The exact stored bytes.', content: binary },
   206: { description: 'The range that was asked for.', content: binary },
@@ -177,7 +182,7 @@ const imageRoutes = {
   '/v1/backing-images/{name}/download': download(
     'The exact stored bytes of the newest ready version.',
     [nameInPath, version],
-    { ...downloadResponses, ...problems(400, 401) },
+    { ...downloadResponses, 307: handedOver, ...problems(400, 401) },
   ),
 }
 

@@ -61,28 +61,31 @@ ready(
   },
 )
 
-ready('while all is well it is looked at seldom, and at once when a request suspects it', async () => {
-  let looks = 0
-  const check = async () => {
-    looks += 1
-  }
-  const health = new Health({ store: { check }, backend, intervalMs: 60_000 })
-  await health.start()
-  assert.is(looks, 1)
-  for (let count = 0; count < 1000; count += 1) health.suspect()
-  await pause(100)
-  assert.is(looks, 1, 'two looks are some time apart')
-  await eventually(() => looks === 2)
-  await pause(2_100)
-  health.suspect()
-  await eventually(() => looks === 3)
-  await pause(50)
-  assert.is(looks, 3)
-  health.stop()
-  health.suspect()
-  await pause(20)
-  assert.is(looks, 3)
-})
+ready(
+  'while all is well it is looked at seldom, and at once when a request suspects it',
+  async () => {
+    let looks = 0
+    const check = async () => {
+      looks += 1
+    }
+    const health = new Health({ store: { check }, backend, intervalMs: 60_000 })
+    await health.start()
+    assert.is(looks, 1)
+    for (let count = 0; count < 1000; count += 1) health.suspect()
+    await pause(100)
+    assert.is(looks, 1, 'two looks are some time apart')
+    await eventually(() => looks === 2)
+    await pause(2_100)
+    health.suspect()
+    await eventually(() => looks === 3)
+    await pause(50)
+    assert.is(looks, 3)
+    health.stop()
+    health.suspect()
+    await pause(20)
+    assert.is(looks, 3)
+  },
+)
 
 ready('a backend that knows of its outage is told at once, and its end too', async () => {
   const outages = new MemoryBackend() as MemoryBackend & { [Key in keyof Outages]: Outages[Key] }

@@ -37,7 +37,7 @@ export class FakeS3 {
     this.#server = server
     this.pageMax = pageMax
     this.endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-    const usual = { partMinBytes: 5 * 1024 * 1024, forgets: false, revives: false }
+    const usual = { partMinBytes: 5 * 1024 * 1024, revives: false }
     this.medium = new Medium({ ...usual, completesAgain: false, ...options })
     const handle = (request: IncomingMessage, response: ServerResponse): void => {
       void this.#handle(request, response)

@@ -44,8 +44,6 @@ export interface Condition {
 export interface MediumOptions {
   /** What every part but the last must have; S3 says 5 MiB. */
   partMinBytes: number
-  /** Keeps lengths and digests only, for tests of memory. */
-  forgets: boolean
   /** A part that ends after its upload was aborted brings the upload back, as some servers do. */
   revives: boolean
   /** A Complete of an upload that is complete is a success, as some servers do. */
@@ -158,7 +156,6 @@ export class Medium {
   }
 
   #part(body: Buffer): StoredPart {
-    const kept = this.options.forgets ? Buffer.alloc(0) : body
-    return { body: kept, sizeBytes: body.length, etag: md5(body), modifiedMs: Date.now() }
+    return { body, sizeBytes: body.length, etag: md5(body), modifiedMs: Date.now() }
   }
 }

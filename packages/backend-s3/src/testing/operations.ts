@@ -272,6 +272,7 @@ export function perform(
       medium.abort(key, uploadId)
       return { status: 204 }
     case 'Unknown':
-      throw new Refusal(501, 'NotImplemented')
+      break
   }
+  throw new Refusal(501, 'NotImplemented')
 }

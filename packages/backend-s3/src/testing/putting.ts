@@ -1,5 +1,5 @@
-// What the tests of the writer share: a place on the fake server, with parts so small that few bytes
-// make many, and sources that take their memory back.
+// What the tests of the writer share: a place on the fake server, with parts so small that few
+// bytes make many, and sources that take their memory back.
 
 import type { Stat } from '@backing-image/core'
 import { setImmediate as turn } from 'node:timers/promises'
@@ -29,7 +29,8 @@ export function withRig(
     const settings = { endpoint, region, accessKey, secretKey, bucket: server.bucket }
     const bucket = new Bucket({ ...settings, prefix: 'store/' })
     const budget = new Budget(8 * partBytes)
-    const place = { bucket, budget, plan: { partBytes }, tidying: new Set<Promise<void>>() }
+    const tidying = new Set<Promise<void>>()
+    const place = { bucket, budget, plan: { partBytes }, unclearMs: 300, tidying }
     try {
       await test({ server, bucket, place })
       assert.is(budget.usedBytes, 0, 'memory that was not given back')
@@ -87,7 +88,7 @@ export async function failure(work: Promise<unknown>): Promise<unknown> {
   } catch (error) {
     return error
   }
-  assert.unreachable('it succeeded')
+  throw new Error('it succeeded')
 }
 
 export async function assertNothingLeft({ server, bucket, place }: Rig): Promise<void> {

@@ -53,7 +53,7 @@ const old = content(999)
 const small = content(3_000).fill('s', 0, 10)
 const onePart = content(partBytes).fill('o', 0, 10)
 const twoParts = content(2 * partBytes - 7).fill('t', 0, 10)
-const segments = content(4 * partBytes + 5).fill('g', 0, 10)
+const segments = content(3 * partBytes - 5).fill('g', 0, 10)
 const range = { start: 100, end: 20_000 }
 
 export const scenarios: Scenario[] = [

@@ -95,7 +95,7 @@ function checkCertificate(tls: { certFile: string }, say: Say): void {
 async function checkStorage(config: Config, say: Say): Promise<void> {
   let backend
   try {
-    backend = await openBackend(config)
+    backend = await openBackend(config, (text) => say('warn', 'storage', text))
   } catch (error) {
     return say('FAIL', 'storage', asError(error).message)
   }

@@ -35,16 +35,23 @@ program('a storage that can not be used is 78, before anything listens', async (
   assert.is(missing.code, 78)
   assert.match(missing.stderr, path)
   assert.not.ok((await readdir(folder)).includes('absent'))
-  const s3 = {
+  const unmounted = { STORAGE_BACKEND_TYPE: 'nfs', BACKING_IMAGE_STORAGE_PATH: folder }
+  const ordinary = await runHere(['serve'], unmounted)
+  assert.is(ordinary.code, 78)
+  assert.match(ordinary.stderr, 'NFS')
+})
+
+program('a bucket that does not answer is 1: the next start may find it well', async () => {
+  const ended = await runHere(['serve'], {
     STORAGE_BACKEND_TYPE: 's3',
-    S3_ENDPOINT: 'http://s3',
+    S3_ENDPOINT: 'http://127.0.0.1:1',
     S3_ACCESS_KEY: 'a',
-    S3_SECRET_KEY: 's',
+    S3_SECRET_KEY: 'very-secret',
     S3_BUCKET: 'images',
-  }
-  const unbuilt = await runHere(['serve'], s3)
-  assert.is(unbuilt.code, 78)
-  assert.match(unbuilt.stderr, 'is not built in this version')
+  })
+  assert.is(ended.code, 1)
+  assert.match(ended.stderr, 'http://127.0.0.1:1')
+  assert.not.match(ended.stderr, 'very-secret')
 })
 
 program('usage: help is 0 and on stdout; what is unknown is 2 and one line', async () => {
@@ -88,7 +95,7 @@ program('the server says once where it is, and that nobody needs a token', async
   assert.is(serving.length, 1)
   assert.is(serving[0]?.['address'], server.url)
   assert.is(serving[0]?.['backend'], 'local')
-  assert.is(serving[0]?.['path'], server.path)
+  assert.is(serving[0]?.['place'], server.path)
   assert.is(lines.filter((line) => /API_TOKEN/.test(String(line['msg']))).length, 1)
   assert.is(lines.filter((line) => /Longhorn is off/.test(String(line['msg']))).length, 1)
 })

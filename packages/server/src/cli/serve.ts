@@ -46,11 +46,11 @@ async function serve(terminal: Terminal): Promise<void> {
   const stopAsked = firstSignal(terminal)
   const config = readConfig(terminal.env)
   const log = createLog(config.logLevel)
-  const backend = await openBackend(config)
+  const backend = await openBackend(config, (text) => log.warn(text))
   try {
     const store = await ImageStore.open(backend, { onProblem: tellProblems(log) })
     try {
-      const health = new Health({ store, backend, onChange: (report) => tellHealth(log, report) })
+      const health = new Health({ store, backend, onChange: (now) => tellHealth(log, now) })
       await health.start()
       const { version } = terminal
       const deps = { store, config, log, metrics: new Metrics(), health, version }
