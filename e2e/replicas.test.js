@@ -26,7 +26,7 @@ replicas('four servers agree, whoever is killed', async () => {
       seconds,
       thinkMs: 600,
       largeBytes: 4 * mebibyte,
-      slowBytes: 2 * mebibyte,
+      slowBytes: 6 * mebibyte,
       killEveryMs: 6000,
     })
     judge(outcome, seconds)

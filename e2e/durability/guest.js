@@ -17,7 +17,13 @@ const memoryBytes = 1024 ** 3
  * resolves to its exit code. `folder` is writable in the guest, at the same path. `setup` is what
  * e2e/guest/boot.sh sources before the command.
  */
-export async function runInGuest({ folder, command, diskBytes, timeoutMs, setup = 'power-cut.sh' }) {
+export async function runInGuest({
+  folder,
+  command,
+  diskBytes,
+  timeoutMs,
+  setup = 'power-cut.sh',
+}) {
   if (!existsSync(kernel))
     throw new Error('Missing here. Run: apt-get install user-mode-linux kmod')
   const [release] = readdirSync(modulesFolder)

@@ -3,7 +3,11 @@
 import { mkdtemp, readdir, readlink, rm, rmdir } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { suite } from 'uvu'
-import { conformance, runCase, unfinishedConformance } from '../../packages/core/dist/testing/index.js'
+import {
+  conformance,
+  runCase,
+  unfinishedConformance,
+} from '../../packages/core/dist/testing/index.js'
 import { NfsBackend } from '../../packages/backend-nfs/dist/index.js'
 
 const nfs = suite('conformance')
@@ -66,6 +70,5 @@ for (const each of [...conformance, ...unfinishedConformance]) {
   if (process.env.CASE && !each.name.includes(process.env.CASE)) continue
   nfs(each.name, () => runCase({ ...each, run: (...both) => shown(each.run(...both)) }, make))
 }
-
 
 nfs.run()

@@ -14,7 +14,7 @@ mount -t tmpfs exports /srv
 mkdir /srv/nfs /srv/squash /srv/readonly /srv/small
 mkfs.ext4 -q -F -E lazy_itable_init=1,lazy_journal_init=1 /dev/ubda || fail 'mkfs.ext4'
 mount -t ext4 /dev/ubda /srv/nfs && rmdir /srv/nfs/lost+found || fail 'no disk for the export'
-mount -t tmpfs -o size=64M squash /srv/squash
+mount -t tmpfs -o size=64M,mode=755 squash /srv/squash
 mount -t tmpfs -o size=64M readonly /srv/readonly
 mount -t tmpfs -o size=16M small /srv/small
 

@@ -18,7 +18,8 @@ const outcome = await tryReplicas([first, second, first, second], {
   thinkMs: 3000,
   largeBytes: 1024 * kibibyte,
   largeShare: 0.02,
-  slowBytes: 512 * kibibyte,
+  // Progress is counted in pieces of up to 1 MiB.
+  slowBytes: 6 * 1024 * kibibyte,
   slowClients: 2,
   killEveryMs: 15_000,
 })

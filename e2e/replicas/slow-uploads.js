@@ -10,7 +10,8 @@ import { promisedAgeMs } from './looks.js'
 const shownTimeoutMs = 60_000
 const failedTimeoutMs = 60_000
 const dribbleMs = 500
-const dribbleBytes = 1024
+/** So many pieces last for longer than anything here waits. */
+const dribbles = 600
 
 export class SlowUploads {
   #context
@@ -70,6 +71,7 @@ export class SlowUploads {
     const state = { isFinishing: false }
     async function* pieces() {
       let at = Math.floor(body.length * 0.8)
+      const dribbleBytes = Math.max(1, Math.floor((body.length - at) / dribbles))
       yield body.subarray(0, at)
       while (!state.isFinishing && at + dribbleBytes < body.length) {
         await delay(dribbleMs)

@@ -60,8 +60,8 @@ class Trial {
   async run() {
     const { counts, fleet, journal } = this.#context
     await this.#places[0].plantForeign()
-    await fleet.startAll()
     try {
+      await fleet.startAll()
       const isStopped = () => this.#isStopped || !journal.isClean
       const traffic = new Traffic(this.#context, this.#options)
       const working = [traffic.run(isStopped), this.#kill(isStopped), this.#judgeNews(isStopped)]

@@ -3,11 +3,16 @@
 
 import { mkdir, realpath } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import { ImageError } from '@backing-image/core'
+import { ImageError, isImageError } from '@backing-image/core'
 import type { Backend, Bytes, Finding, GetOptions, Owners, Probe } from '@backing-image/core'
 import type { PutOptions, Scan, Scanned, Space, Stat, Unfinished } from '@backing-image/core'
 import type { UnfinishedPut } from '@backing-image/core'
-import { type Disk, type GuardOptions, type Outage, LocalBackend } from '@backing-image/backend-local'
+import {
+  type Disk,
+  type GuardOptions,
+  type Outage,
+  LocalBackend,
+} from '@backing-image/backend-local'
 import { nodeDisk } from '@backing-image/backend-local'
 import { nfsDisk } from './disk.ts'
 import { type Place, codeOf, told } from './failure.ts'
@@ -216,9 +221,13 @@ async function openStore(
   const check = async (found: bigint | undefined): Promise<void> => {
     if (found === device) return
     // Somebody may have mounted it anew, which is as good.
-    await findMount(options)
-    const id = await readIdentity({ disk, root, place })
-    if (id !== storageId) throw gone(place, storageId, id)
+    try {
+      await findMount(options)
+      const id = await readIdentity({ disk, root, place })
+      if (id !== storageId) throw gone(place, storageId, id)
+    } catch (cause) {
+      throw isImageError(cause, 'unavailable') ? cause : gone(place, storageId, 'no store', cause)
+    }
     device = found ?? (await disk.lstat(root)).dev
   }
   const local = await LocalBackend.open({
@@ -235,11 +244,11 @@ async function openStore(
   return { storageId, findings, local, trash }
 }
 
-function gone(place: Place, expected: string, id: string | undefined): ImageError {
+function gone(place: Place, expected: string, actual = 'none', cause?: unknown): ImageError {
   return new ImageError(
     'unavailable',
     `${place.path} is no longer the store ${expected} of the NFS export ${place.export}. Mount it again.`,
-    { reason: 'storage_unavailable', expected, actual: id ?? 'none' },
+    { reason: 'storage_unavailable', expected, actual, cause },
   )
 }
 

@@ -3,7 +3,7 @@
 
 import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { isIPv6 } from 'node:net'
+import { connect, isIPv6 } from 'node:net'
 import { ImageError, asError } from '@backing-image/core'
 import { parseOptions } from './mountinfo.ts'
 
@@ -27,6 +27,8 @@ export const systemPrograms: Programs = { mount: 'mount', umount: 'umount' }
 /** For all tries to mount together, in milliseconds. */
 export const mountTimeoutMs = 30_000
 const unmountTimeoutMs = 5_000
+const connectTimeoutMs = 2_000
+const nfsPort = 2049
 const versions = ['4.2', '4.1', '4.0', '3'] as const
 /** mount(8): it was asked properly, and failed. All else would fail with any version. */
 const mountFailed = 32
@@ -53,8 +55,9 @@ const groups = [
 ]
 
 /** `server:/export`, as mount(8) wants it. Throws `invalid_argument` for what is none. */
-export function sourceOf({ server, exportPath }: NfsMount): string {
-  const host = server.replace(/^\[(.*)\]$/, '$1')
+export function sourceOf(mount: NfsMount): string {
+  const { server, exportPath } = mount
+  const host = hostOf(mount)
   if (!isIPv6(host) && !/^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?$/.test(host)) {
     throw new ImageError(
       'invalid_argument',
@@ -69,6 +72,10 @@ export function sourceOf({ server, exportPath }: NfsMount): string {
     )
   }
   return `${isIPv6(host) ? `[${host}]` : host}:${exportPath}`
+}
+
+function hostOf({ server }: NfsMount): string {
+  return server.replace(/^\[(.*)\]$/, '$1')
 }
 
 /** The options of each try, in their order: one try when the options name a version. */
@@ -137,18 +144,43 @@ export async function mountExport(tried: MountTry): Promise<void> {
     failures.push(failure)
     if (exitCode !== mountFailed) break
     const next = tries[index + 1]
-    if (next) onNotice(`${source} can not be mounted at ${path} with ${failure} Trying ${next.version}.`)
+    if (next)
+      onNotice(`${source} can not be mounted at ${path} with ${failure} Trying ${next.version}.`)
+  }
+  const port = Number(parseOptions(mount.options ?? '').get('port') ?? nfsPort)
+  const isPrivileged = mayMount(readStatus())
+  if (isPrivileged && !(await answers(hostOf(mount), port))) {
+    throw new ImageError(
+      'unavailable',
+      `${source} could not be mounted at ${path}: nobody answers at port ${port} of ${mount.server}. ` +
+        `See whether the server runs and can be reached. ${failures.join(' ')}`,
+      { reason: 'storage_unavailable' },
+    )
   }
   throw new ImageError(
     'failed_precondition',
     `User ${process.getuid?.() ?? '?'} could not mount ${source} at ${path}. ${failures.join(' ')} ` +
-      whatToDo(),
+      whatToDo(isPrivileged),
     { reason: 'storage_unavailable' },
   )
 }
 
-function whatToDo(): string {
-  if (!mayMount(readStatus())) {
+/** Whether there is a server at all: mount(8) fails alike without one and with the wrong export. */
+function answers(host: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port })
+    const answer = (does: boolean): void => {
+      socket.destroy()
+      resolve(does)
+    }
+    socket.setTimeout(connectTimeoutMs, () => answer(false))
+    socket.on('connect', () => answer(true))
+    socket.on('error', () => answer(false))
+  })
+}
+
+function whatToDo(isPrivileged: boolean): string {
+  if (!isPrivileged) {
     return (
       'To mount takes root with CAP_SYS_ADMIN, which this process does not have: give it that, or ' +
       'mount the export outside, give its path and leave the server and export out.'

@@ -127,13 +127,14 @@ export class Bucket {
     }
   }
 
-  /** Rejects with the last error as it came. */
+  /** Rejects with the last error as it came; with the last answer where only the time ran out. */
   async #sendUntil<Input extends ServiceInputTypes, Output extends ServiceOutputTypes>(
     endsAtMs: number,
     command: S3Command<Input, Output>,
     options: SendOptions,
   ): Promise<Output> {
     const { attemptsMax = Infinity, signal } = options
+    let lastAnswer: unknown
     for (let attempt = 1; ; attempt += 1) {
       try {
         const output = await this.#attempt(command, endsAtMs, options)
@@ -141,11 +142,14 @@ export class Bucket {
         return output
       } catch (error) {
         if (signal?.aborted) throw error
-        if (!isUnanswered(error)) this.#breaker.answered()
+        const isAnswered = !isUnanswered(error)
+        if (isAnswered) this.#breaker.answered()
         else if (isTransient(error)) this.#breaker.failed()
+        if (isAnswered) lastAnswer = error
+        if (!isTransient(error)) throw error
         const pauseMs = pauseBefore(attempt)
         const isLast = attempt >= attemptsMax || performance.now() + pauseMs > endsAtMs
-        if (isLast || !isTransient(error)) throw error
+        if (isLast) throw lastAnswer ?? error
         await pause(pauseMs, undefined, signal ? { signal } : {})
       }
     }

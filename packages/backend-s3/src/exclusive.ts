@@ -124,8 +124,14 @@ class Creation {
     })
     const what = `create ${this.#key}`
     const output = await this.#bucket.send(command, { what, signal: this.#signal, attemptsMax })
+    const { ETag: tag } = output
+    if (!tag) {
+      // Who answers so is no S3 store: something in between, which may or may not have passed it on.
+      const text = `Could not ${what}: the answer names no ETag.`
+      throw new ImageError('unavailable', text, { cause: new Error('no ETag') })
+    }
     const modifiedAt = this.#bucket.answeredAt(output)
-    return { key: this.#key, size: this.#body.length, tag: output.ETag ?? '', modifiedAt }
+    return { key: this.#key, size: this.#body.length, tag, modifiedAt }
   }
 
   /** Whose object is there now: our own, as its Stat. */
