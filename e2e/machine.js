@@ -20,6 +20,7 @@ const packages = {
   curl: 'curl',
   debootstrap: 'debootstrap',
   'mkfs.ext4': 'e2fsprogs',
+  rpcbind: 'rpcbind',
   podman: 'podman',
   'qemu-img': 'qemu-utils',
   'qemu-system-x86_64': 'qemu-system-x86',

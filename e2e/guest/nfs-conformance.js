@@ -39,7 +39,9 @@ async function make() {
     backend,
     other,
     async leftovers() {
-      const left = (await emptyFolders(root)).filter((folder) => folder !== root)
+      // The root, and those of the store itself, stay.
+      const kept = ['', '.catalog', '.jobs', '.marks'].map((name) => join(root, name))
+      const left = (await emptyFolders(root)).filter((folder) => !kept.includes(folder))
       for await (const { id } of other.unfinished()) left.push(id)
       const open = await Promise.all([root, otherRoot].map(openFiles))
       return [...left, ...(await readdir(join(root, '.tmp', 'trash'))), ...open.flat()]

@@ -1,7 +1,7 @@
 // The one durable write: a temporary file, synced, then linked or renamed to its name, then the
 // folders synced. Nothing here relies on a lock; every step says which crash or race it is for.
 
-import { dirname } from 'node:path'
+import { basename, dirname } from 'node:path'
 import { constants, type BigIntStats } from 'node:fs'
 import { ImageError, isImageError } from '@backing-image/core'
 import { errnoOf, type Disk, type OpenFile } from './disk.ts'
@@ -239,12 +239,12 @@ export async function remove(disk: Disk, root: string, path: string): Promise<vo
 }
 
 /**
- * Removes `folder` and those above it while they are empty, then syncs the first that stays: once
- * that is durable, so is the absence of all below, whoever removed it.
+ * Removes `folder` and those above it while they are empty, but for the few of the store itself, then
+ * syncs the first that stays: once that is durable, so is the absence of all below, whoever removed it.
  */
 export async function removeEmptyFolders(disk: Disk, root: string, folder: string): Promise<void> {
   let kept = folder
-  while (kept !== root && (await isRemoved(disk, kept))) kept = dirname(kept)
+  while (isRemovable(root, kept) && (await isRemoved(disk, kept))) kept = dirname(kept)
   for (;;) {
     try {
       return await syncFolder(disk, kept)
@@ -254,6 +254,14 @@ export async function removeEmptyFolders(disk: Disk, root: string, folder: strin
       kept = dirname(kept)
     }
   }
+}
+
+/**
+ * `.jobs` and its like come and go with every look at the storage: servers that start together on an
+ * empty store would take them from under each other's hands.
+ */
+function isRemovable(root: string, folder: string): boolean {
+  return folder !== root && !(dirname(folder) === root && basename(folder).startsWith('.'))
 }
 
 async function isRemoved(disk: Disk, folder: string): Promise<boolean> {

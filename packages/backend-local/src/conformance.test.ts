@@ -21,6 +21,10 @@ async function emptyFolders(folder: string): Promise<string[]> {
   return (await Promise.all(inside.map((entry) => emptyFolders(join(folder, entry.name))))).flat()
 }
 
+function stays(root: string, folder: string): boolean {
+  return ['', '.catalog', '.jobs', '.marks'].some((name) => folder === join(root, name))
+}
+
 async function openFiles(root: string): Promise<string[]> {
   const found: string[] = []
   for (const name of await readdir('/proc/self/fd')) {
@@ -39,7 +43,8 @@ async function make(): Promise<Subject> {
     backend,
     other,
     async leftovers() {
-      const left = (await emptyFolders(root)).filter((folder) => folder !== root)
+      // The root, and those of the store itself, stay.
+      const left = (await emptyFolders(root)).filter((folder) => !stays(root, folder))
       for await (const { id } of other.unfinished()) left.push(id)
       return [...left, ...(await openFiles(root))]
     },

@@ -1,29 +1,20 @@
-// The calls of the file system as they have to be made on NFS, whose client answers from memory: what
-// it says is not there, or is there, may have been so some seconds ago.
+// The calls of the file system as they have to be made on NFS, whose client answers from memory and may
+// have done what it says has failed.
 
 import { constants } from 'node:fs'
-import { basename, dirname } from 'node:path'
+import { basename } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Disk, OpenFile } from '@backing-image/backend-local'
-import { type Place, codeOf, told } from './failure.ts'
+import { codeOf } from './failure.ts'
+import { Names, type NamesOptions, missing, silly, sillyWaitsMs } from './names.ts'
 import type { Trash } from './trash.ts'
 
-const { O_CREAT, O_DIRECT, O_DIRECTORY, O_RDONLY } = constants
+const { O_CREAT, O_DIRECT } = constants
 /** The name of the bytes of an image, which are what clients read for long. */
 const imageName = 'backing'
-const staleAttemptsMax = 10
-const silly = /^\.nfs[0-9a-f]+$/
-const sillyWaitsMs = [20, 50, 100, 200, 400]
 
-export interface NfsDiskOptions {
-  /** The calls as they are. */
-  disk: Disk
-  /** Of the store: nothing above it is looked at. */
-  root: string
-  place: Place
+export interface NfsDiskOptions extends NamesOptions {
   trash: Trash
-  /** Rejects when `device` is not that of the store, or undefined: its mount has gone. */
-  check: (device: bigint | undefined) => Promise<void>
 }
 
 /** A Disk for LocalBackend. */
@@ -31,18 +22,20 @@ export function nfsDisk(options: NfsDiskOptions): Disk {
   const names = new Names(options)
   const { disk, root, trash } = options
   const ask: Names['ask'] = (...question) => names.ask(...question)
+  const change: typeof ask = (verb, path, doubts, call) =>
+    ask(verb, path, doubts, () => names.changing(path, call))
   return {
     open: (path, flags, mode) => open(options, names, path, flags, mode),
     // A name that is there by an old answer is refused without asking the server.
-    link: (from, to) => ask('link', to, ['EEXIST', ...missing], () => disk.link(from, to)),
+    link: (from, to) => change('link', to, ['EEXIST', ...missing], () => disk.link(from, to)),
     mkdir: (path, mode) =>
-      ask('mkdir', path, ['EEXIST', ...missing], () => disk.mkdir(path, mode)),
-    rename: (from, to) => ask('rename to', to, missing, () => move(disk, from, to)),
+      change('mkdir', path, ['EEXIST', ...missing], () => disk.mkdir(path, mode)),
+    rename: (from, to) => change('rename to', to, missing, () => move(disk, from, to)),
     unlink: (path) =>
-      ask('unlink', path, missing, () =>
+      change('unlink', path, missing, () =>
         basename(path) === imageName ? trash.take(path) : disk.unlink(path),
       ),
-    rmdir: (path) => ask('rmdir', path, missing, () => removeFolder(disk, path)),
+    rmdir: (path) => change('rmdir', path, missing, () => removeFolder(disk, path)),
     readdir: (path) =>
       ask('readdir', path, missing, async () => {
         // An empty folder under a mount that has gone is no empty store.
@@ -57,114 +50,6 @@ export function nfsDisk(options: NfsDiskOptions): Disk {
       }),
     statfs: (path) => ask('statfs', path, ['ESTALE'], () => disk.statfs(path)),
   }
-}
-
-/** What a client remembers of names, and how it is made to forget. */
-class Names {
-  readonly #disk: Disk
-  readonly #root: string
-  readonly #place: Place
-  readonly #check: NfsDiskOptions['check']
-
-  constructor({ disk, root, place, check }: NfsDiskOptions) {
-    this.#disk = disk
-    this.#root = root
-    this.#place = place
-    this.#check = check
-  }
-
-  /**
-   * Opening a folder makes the client ask for it (nfs(5), "Close-to-open cache consistency"), and what
-   * it remembers of the names in a folder that has changed is forgotten. A stat alone would not.
-   */
-  async refresh(path: string): Promise<void> {
-    const parent = path === this.#root ? path : dirname(path)
-    let isThere = await this.#isThere(parent)
-    if (!isThere && parent !== this.#root) {
-      // The folder may itself be one of the things that are not what they were.
-      await this.refresh(parent)
-      isThere = await this.#isThere(parent)
-    }
-    if (!isThere && parent === this.#root) await this.#check(undefined)
-  }
-
-  async #isThere(path: string): Promise<boolean> {
-    try {
-      const folder = await this.#disk.open(path, O_RDONLY | O_DIRECTORY)
-      try {
-        const { dev, nlink } = await folder.stat()
-        await this.#check(dev)
-        // Servers still answer for a folder that is removed, while another of its name is there.
-        return nlink !== 0n
-      } finally {
-        await folder.close()
-      }
-    } catch (error) {
-      if (isMissing(error)) return false
-      throw error
-    }
-  }
-
-  async tell<T>(verb: string, path: string, work: () => Promise<T>): Promise<T> {
-    try {
-      return await work()
-    } catch (error) {
-      throw told(error, `${verb} ${path}`, this.#place)
-    }
-  }
-
-  /** Asks again after a fresh look, where the answer may be an old one. */
-  ask<T>(verb: string, path: string, doubts: string[], call: () => Promise<T>): Promise<T> {
-    return this.tell(verb, path, async () => {
-      for (let attempt = 1; ; attempt += 1) {
-        try {
-          return await call()
-        } catch (error) {
-          const code = codeOf(error) ?? ''
-          // What is stale was there a moment ago, and is gone or another by now.
-          const attemptsMax = code === 'ESTALE' ? staleAttemptsMax : 2
-          if (!doubts.includes(code) || attempt >= attemptsMax) throw error
-          await this.refresh(path)
-        }
-      }
-    })
-  }
-
-  /**
-   * Where the client has a file open that a rename replaces, it first moves that one out of the way:
-   * for a moment there is neither. The name that it gives it tells.
-   */
-  async settled<T>(path: string, call: () => Promise<T>): Promise<T> {
-    for (const waitMs of sillyWaitsMs) {
-      try {
-        return await call()
-      } catch (error) {
-        if (codeOf(error) !== 'ENOENT' || path === this.#root) throw error
-        if (!(await this.#isSilly(dirname(path)))) break
-        await delay(waitMs)
-      }
-    }
-    return await call()
-  }
-
-  async #isSilly(folder: string): Promise<boolean> {
-    try {
-      return (await this.#disk.readdir(folder)).some(({ name }) => silly.test(name))
-    } catch (error) {
-      if (isMissing(error)) return false
-      throw error
-    }
-  }
-
-  async check(device: bigint): Promise<void> {
-    await this.#check(device)
-  }
-}
-
-const missing = ['ENOENT', 'ENOTDIR', 'ESTALE']
-
-function isMissing(error: unknown): boolean {
-  return missing.includes(codeOf(error) ?? '')
 }
 
 async function open(

@@ -26,7 +26,7 @@ export class Catalog {
   /** Each name's records by version. Of names that a refresh or a fresh look has shown. */
   readonly #names = new Map<string, Map<string, Cached>>()
   readonly #limit = pLimit(readsAtOnce)
-  /** Names that changed here while a refresh ran: what it saw of them may be old. */
+  /** Keys of records that changed here while a refresh ran: what it saw of them may be old. */
   #changedMeanwhile: Set<string> | undefined
   #refreshing: Promise<CatalogChanges> | undefined
   #refreshedAtMs = -Infinity
@@ -78,7 +78,7 @@ export class Catalog {
 
   /** This process has published, or seen published, a record. */
   add(record: VersionRecord): void {
-    this.#changedMeanwhile?.add(record.name)
+    this.#changedMeanwhile?.add(recordKey(record.name, record.version))
     const records = this.#names.get(record.name) ?? new Map<string, Cached>()
     if (!this.#names.has(record.name)) this.#sortedNames = undefined
     // No tag is "": the next look at the store reads it once more.
@@ -89,7 +89,7 @@ export class Catalog {
 
   /** This process has removed a record. */
   remove(name: string, version: string): void {
-    this.#changedMeanwhile?.add(name)
+    this.#changedMeanwhile?.add(recordKey(name, version))
     const records = this.#names.get(name)
     records?.delete(version)
     if (records?.size === 0) {
@@ -145,16 +145,22 @@ export class Catalog {
   #replace(found: Map<string, Map<string, Cached>>, changed: Set<string>): CatalogChanges {
     const changes: CatalogChanges = { added: [], removed: [] }
     for (const name of new Set([...found.keys(), ...this.#names.keys()])) {
-      if (changed.has(name)) continue
       const before = this.#names.get(name)
-      const after = found.get(name)
-      for (const { record } of after?.values() ?? []) {
+      const after = found.get(name) ?? new Map<string, Cached>()
+      // Version by version: a name that is always being changed here would else never be seen again.
+      for (const version of new Set([...after.keys(), ...(before?.keys() ?? [])])) {
+        if (!changed.has(recordKey(name, version))) continue
+        const kept = before?.get(version)
+        if (kept) after.set(version, kept)
+        else after.delete(version)
+      }
+      for (const { record } of after.values()) {
         if (before?.get(record.version)?.record.id !== record.id) changes.added.push(record)
       }
       for (const { record } of before?.values() ?? []) {
-        if (!after?.has(record.version)) changes.removed.push(record)
+        if (!after.has(record.version)) changes.removed.push(record)
       }
-      if (after && after.size > 0) this.#names.set(name, after)
+      if (after.size > 0) this.#names.set(name, after)
       else this.#names.delete(name)
     }
     for (const { name } of [...changes.added, ...changes.removed]) {

@@ -13,7 +13,14 @@ import type { Lookup } from './lookup.ts'
 import { publish, removeBytes } from './publish.ts'
 import { leavesTrace, receive } from './receive.ts'
 import { type Description, type Facts, type VersionRecord, freshId } from './record.ts'
-import { SameBytes, assertFree, assertRoom, assertWritable, refuse } from './refuse.ts'
+import {
+  SameBytes,
+  assertFree,
+  assertRoom,
+  assertStands,
+  assertWritable,
+  refuse,
+} from './refuse.ts'
 import type { Rooms } from './rooms.ts'
 import { fail } from './sweep.ts'
 
@@ -71,8 +78,9 @@ export class Intake {
       const record = await this.#complete(request, own, open, signal)
       return { image: imageOfRecord(record), created: true }
     } catch (error) {
-      if (error instanceof SameBytes) return { image: imageOfRecord(error.record), created: false }
-      throw error
+      if (!(error instanceof SameBytes)) throw error
+      await assertStands(this.#rooms, error.record)
+      return { image: imageOfRecord(error.record), created: false }
     }
   }
 

@@ -141,8 +141,13 @@ export class Lookup {
   async tellOutcome(events: StoreEvents, { name, version, uuid }: Image): Promise<void> {
     if (!events.isHeard) return
     try {
+      const record = await this.#record(name, { uuid })
+      // Who was told that it is ready must be told when it is deleted, however soon that is.
+      if (record) this.#catalog.add(record)
       events.image(
-        (await orUndefined(this.get(name, { uuid }))) ?? (await this.get(name, { version })),
+        record
+          ? imageOfRecord(record)
+          : ((await orUndefined(this.get(name, { uuid }))) ?? (await this.get(name, { version }))),
       )
     } catch (error) {
       // What can not be known now is not told: the listener's next look finds it.

@@ -150,7 +150,8 @@ function assertOwnBytes(record: VersionRecord): void {
   }
 }
 
-async function isMarked(backend: Backend, record: VersionRecord): Promise<boolean> {
+/** Whether anybody may be removing the bytes of a record. */
+export async function isMarked(backend: Backend, record: VersionRecord): Promise<boolean> {
   for (const { name, uuid } of bytesOfRecord(record)) {
     for await (const mark of backend.list(markPrefix(name, uuid))) {
       void mark

@@ -1,14 +1,18 @@
 // Why an image is not taken in: what the head of a request tells, and what only the bytes do.
 
+import { setTimeout as delay } from 'node:timers/promises'
 import { type Backend, hasProbe, hasSpace } from './backend.ts'
 import type { Digests } from './checksum.ts'
 import { ImageError } from './errors.ts'
 import type { IngestRequest } from './ingest.ts'
-import { assertName, assertVersion, parseBytesKey } from './layout.ts'
-import { firstKey } from './publish.ts'
+import { assertName, assertVersion, parseBytesKey, recordKey } from './layout.ts'
+import { firstKey, isMarked, readRecord } from './publish.ts'
 import type { VersionRecord } from './record.ts'
 import type { Rooms } from './rooms.ts'
 import { removeBrokenRecords } from './sweep.ts'
+
+const decisionTimeMs = 5000
+const decisionPollMs = 250
 
 /** The same bytes are there already under the version that was given: nothing to do. */
 export class SameBytes extends Error {
@@ -114,6 +118,27 @@ async function published(
     if (bytes) await removeBrokenRecords(rooms, bytes.name, bytes.uuid)
   }
   return undefined
+}
+
+/**
+ * A record that is there may still be withdrawn by its publisher, while its bytes are marked: waits
+ * until that is decided. Rejects with `aborted` when it is gone, `unavailable` when nobody decides.
+ */
+export async function assertStands(rooms: Rooms, record: VersionRecord): Promise<void> {
+  const { name, version, uuid, id, rollbackOf } = record
+  const endsAtMs = performance.now() + decisionTimeMs
+  while (await isMarked(rooms.backend, record)) {
+    const current = await readRecord(rooms.backend, recordKey(name, version))
+    if (current?.id !== id) {
+      throw new ImageError('aborted', `${name} ${version} was deleted meanwhile. Send it again.`)
+    }
+    // Who has published ends its job after that, and not before.
+    if (rollbackOf === undefined && !(await rooms.jobs.get(name, uuid))) return
+    if (performance.now() > endsAtMs) {
+      throw new ImageError('unavailable', `${name} ${version} is being deleted. Try again.`)
+    }
+    await delay(decisionPollMs)
+  }
 }
 
 function existsAlready(name: string): ImageError {

@@ -135,6 +135,25 @@ listing(
 )
 
 listing(
+  'a name that this server changes during every look still shows what others did to it',
+  inTown(async (town) => {
+    const other = await town.open()
+    const backend = new SlowLists({ shared: town.medium })
+    const { store } = await town.open({}, backend)
+    await put(store, 'jammy', 1, 'a')
+    assert.is((await store.list()).length, 1)
+    const newest = await put(other.store, 'jammy', 2, 'b')
+    skip(5001)
+    backend.slow = '.catalog/'
+    const look = store.list()
+    await backend.seen.opened
+    await store.remove('jammy', { version: 'a' })
+    backend.goOn.open()
+    assert.equal(await look, [newest])
+  }),
+)
+
+listing(
   'what another server does is seen at once by name, and in the list by its next look',
   inTown(async (town) => {
     const [one, other] = [await town.open(), await town.open()]

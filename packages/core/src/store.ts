@@ -25,12 +25,18 @@ export interface StoreOptions {
   onProblem?: (error: Error) => void
 }
 
-/** Also bounds the age of the list of names: the look itself takes a while. */
 const tendIntervalMs = 4000
+/**
+ * Bounds the age of the list of names and of events, 5 s, for the look itself takes a while. It waits
+ * for nothing else, above all not until the work of the dead is ended.
+ */
+const lookIntervalMs = 3000
 const sweepIntervalMs = 600_000
+/** So long after a take-over its owner has stopped, if it lives at all: what it left may go. */
+const sweepDelayMs = 30_000
 /** The list of names is kept young for so long after somebody asked for it. */
 const listInterestMs = 60_000
-const listAgeMs = 2000
+const listAgeMs = 1000
 const waitPollMs = 1000
 
 export class ImageStore {
@@ -43,6 +49,7 @@ export class ImageStore {
   readonly #timers: NodeJS.Timeout[] = []
   #listedAtMs = -Infinity
   #tending: Promise<void> | undefined
+  #sweepTimer: NodeJS.Timeout | undefined
   #isClosed = false
   /** The work of others as it was last told, by uuid. */
   #told: Map<string, Image> | undefined
@@ -82,6 +89,7 @@ export class ImageStore {
       throw error
     }
     store.#every(tendIntervalMs, () => store.tend())
+    store.#every(lookIntervalMs, () => store.#look())
     store.#every(sweepIntervalMs, () => store.sweep())
     // The first list should not have to wait; who asks before shares this look.
     store.#refresh().catch((error: unknown) => store.#rooms.onProblem(asError(error)))
@@ -189,6 +197,7 @@ export class ImageStore {
   async close(): Promise<void> {
     this.#isClosed = true
     for (const timer of this.#timers) clearInterval(timer)
+    clearTimeout(this.#sweepTimer)
     this.#rooms.jobs.close()
     await this.#tending?.catch(() => {})
     await this.#hasher.close()
@@ -207,7 +216,7 @@ export class ImageStore {
   }
 
   async #tend(): Promise<void> {
-    const { jobs, catalog } = this.#rooms
+    const { jobs } = this.#rooms
     const over = this.#isReadOnly ? [] : await this.#leases.expired(() => jobs.list())
     for (const job of over) {
       try {
@@ -219,10 +228,23 @@ export class ImageStore {
       }
       this.#lookup.forgetJobs()
     }
-    const isWatched = this.#events.isHeard || performance.now() - this.#listedAtMs < listInterestMs
-    if (isWatched && catalog.ageMs() > listAgeMs) await this.#refresh()
+    if (over.length > 0) this.#sweepSoon()
+    await this.#look()
     if (this.#events.isHeard) await this.#tellOthersWork()
     else this.#told = undefined
+  }
+
+  #sweepSoon(): void {
+    this.#sweepTimer ??= setTimeout(() => {
+      this.#sweepTimer = undefined
+      this.sweep().catch((error: unknown) => this.#rooms.onProblem(asError(error)))
+    }, sweepDelayMs).unref()
+  }
+
+  /** Keeps the list young for who asked for it, and tells listeners what others did. */
+  async #look(): Promise<void> {
+    const isWatched = this.#events.isHeard || performance.now() - this.#listedAtMs < listInterestMs
+    if (isWatched && this.#rooms.catalog.ageMs() > listAgeMs) await this.#refresh()
   }
 
   async #refresh(): Promise<void> {
