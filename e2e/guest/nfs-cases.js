@@ -2,8 +2,8 @@
 
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { chmodSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -11,57 +11,11 @@ import { NfsBackend } from '../../packages/backend-nfs/dist/index.js'
 import { bytesOf, isImageError, readAll } from '../../packages/core/dist/index.js'
 import { until } from '../machine.js'
 import { startNfsServer, stopNfsServer } from './nfs-server.js'
+import { freshStore, keys, mount, mountPoints, refused, withBackends } from './nfs-stores.js'
 
 const nfs = suite('nfs')
 const mebibyte = 1024 * 1024
 const own = '/mnt/own'
-
-async function refused(code, work) {
-  const error = await work.then(
-    () => undefined,
-    (thrown) => thrown,
-  )
-  assert.ok(error, `expected ${code}, and it succeeded`)
-  assert.ok(isImageError(error, code), `expected ${code}, found ${error}`)
-  return error
-}
-
-/** A fresh folder of the export, as both clients have it. */
-function freshStore() {
-  const one = mkdtempSync('/mnt/nfs/store-')
-  return { one, two: join('/mnt/nfs2', basename(one)) }
-}
-
-function mountPoints() {
-  return readFileSync('/proc/self/mountinfo', 'utf8')
-    .split('\n')
-    .map((line) => line.split(' ')[4])
-}
-
-function mount(source, path, options) {
-  mkdirSync(path, { recursive: true })
-  execFileSync('mount', ['-t', 'nfs', '-o', options, source, path])
-}
-
-async function withBackends(options, test) {
-  const opened = []
-  try {
-    for (const each of options) opened.push(await NfsBackend.open(each))
-    await test(...opened)
-  } catch (error) {
-    // The end of what went wrong may go wrong too.
-    console.log(error)
-    throw error
-  } finally {
-    for (const each of opened) await each.close()
-  }
-}
-
-async function keys(backend, prefix = '') {
-  const found = []
-  for await (const { key } of backend.list(prefix)) found.push(key)
-  return found
-}
 
 nfs(
   'an export is mounted with what server and client both have, and unmounted at the end',

@@ -2,7 +2,7 @@
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { ImageError, type Code, type Reason } from '@backing-image/core'
+import { ImageError, isImageError, type Code, type Reason } from '@backing-image/core'
 import { errnoOf, explained, nodeDisk, translate } from './disk.ts'
 import { errnoError } from './testing/index.ts'
 
@@ -41,6 +41,13 @@ disk('every code has its kind, and the message names the code, the call and the 
     assert.is(errnoOf(error), errno)
     assert.match(error.message, `open /some/path failed with ${errno}`)
   }
+})
+
+disk('a failure that Node.js has no name for has its kind all the same', () => {
+  const unnamed = (errno: number): Error =>
+    Object.assign(new Error(), { errno: -errno, code: `Unknown system error -${errno}` })
+  assert.equal([122, 116, 521].map(unnamed).map(errnoOf), ['EDQUOT', 'ESTALE', 'E521'])
+  assert.ok(isImageError(translate(unnamed(122), 'write'), 'resource_exhausted'))
 })
 
 disk('what is no failure of a call comes back untouched', () => {

@@ -2,6 +2,7 @@
 // test can record, reorder, hang or fail the n-th of them; and every failure gets its kind here.
 
 import fs from 'node:fs'
+import { constants as osConstants } from 'node:os'
 import { ImageError } from '@backing-image/core'
 
 /** An open file or folder. */
@@ -107,11 +108,16 @@ export const nodeDisk: Disk = {
   statfs: (path) => ask((done) => fs.statfs(path, done)),
 }
 
+/** ESTALE, EDQUOT and others have no name in Node.js's own errors. */
+const names = new Map(Object.entries(osConstants.errno).map(([name, number]) => [number, name]))
+
 /** The code of a failed call (ENOENT, EIO, …); undefined for any other error. */
 export function errnoOf(error: unknown): string | undefined {
-  const coded = error instanceof ImageError ? error.cause : error
-  if (!(coded instanceof Error) || !('code' in coded)) return undefined
-  return typeof coded.code === 'string' && /^E[A-Z0-9]+$/.test(coded.code) ? coded.code : undefined
+  if (error instanceof ImageError) return errnoOf(error.cause)
+  if (!(error instanceof Error)) return undefined
+  const { code, errno }: NodeJS.ErrnoException = error
+  if (code !== undefined && /^E[A-Z0-9]+$/.test(code)) return code
+  return errno !== undefined ? (names.get(-errno) ?? `E${-errno}`) : undefined
 }
 
 /**

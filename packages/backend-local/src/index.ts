@@ -20,7 +20,7 @@ import { readObject } from './read.ts'
 import { Scanner } from './scan.ts'
 import { Ballast, Room } from './space.ts'
 
-export { type Disk, type FreeBlocks, type OpenFile, nodeDisk, translate } from './disk.ts'
+export { type Disk, type FreeBlocks, type OpenFile, errnoOf, nodeDisk, translate } from './disk.ts'
 export { type GuardOptions, type Outage, hasHungCalls } from './guard.ts'
 
 export interface LocalOptions {

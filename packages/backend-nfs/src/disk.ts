@@ -1,11 +1,11 @@
 // The calls of the file system as they have to be made on NFS, whose client answers from memory and may
 // have done what it says has failed.
 
+import { errnoOf } from '@backing-image/backend-local'
 import { constants } from 'node:fs'
 import { basename } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Disk, OpenFile } from '@backing-image/backend-local'
-import { codeOf } from './failure.ts'
 import { Names, type NamesOptions, missing, silly, sillyWaitsMs } from './names.ts'
 import type { Trash } from './trash.ts'
 
@@ -110,7 +110,7 @@ async function move(disk: Disk, from: string, to: string): Promise<void> {
   try {
     await disk.rename(from, to)
   } catch (error) {
-    if (codeOf(error) !== 'ENOENT') throw error
+    if (errnoOf(error) !== 'ENOENT') throw error
     const isMade = await disk.mkdir(from, 0o700).then(
       () => true,
       () => false,
@@ -125,7 +125,7 @@ async function removeFolder(disk: Disk, path: string): Promise<void> {
     try {
       return await disk.rmdir(path)
     } catch (error) {
-      if (codeOf(error) !== 'ENOTEMPTY') throw error
+      if (errnoOf(error) !== 'ENOTEMPTY') throw error
       // What this process has open keeps such a name for the moment (nfs(5) calls it silly).
       const names = (await disk.readdir(path)).map((entry) => entry.name)
       if (!names.every((name) => silly.test(name))) throw error

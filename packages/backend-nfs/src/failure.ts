@@ -1,7 +1,7 @@
 // What a failed call on NFS means, with the names that an operator needs: who asked, where it is
 // mounted, and which server and export that is.
 
-import { constants } from 'node:os'
+import { errnoOf } from '@backing-image/backend-local'
 import { ImageError } from '@backing-image/core'
 
 /** A store as an operator knows it. */
@@ -12,21 +12,9 @@ export interface Place {
   export: string
 }
 
-const names = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]))
-
-/** The code of a failed call, such as ENOENT; undefined for any other error. */
-export function codeOf(error: unknown): string | undefined {
-  if (error instanceof ImageError) return codeOf(error.cause)
-  if (!(error instanceof Error) || !('errno' in error) || typeof error.errno !== 'number') {
-    return undefined
-  }
-  // Node.js has no names for ESTALE, EDQUOT and what only NFS knows.
-  return names.get(-error.errno) ?? `E${-error.errno}`
-}
-
 /** The error to throw for a failed call; what is no failure of a call comes back untouched. */
 export function told(error: unknown, what: string, place: Place): unknown {
-  const code = codeOf(error)
+  const code = errnoOf(error)
   if (code === undefined || error instanceof ImageError || !(error instanceof Error)) return error
   const failed = `${what} failed with ${code}`
   const there = `${place.path}, the NFS export ${place.export}`

@@ -1,12 +1,13 @@
 // The file that says which store an export holds, so that a wrong or empty one is refused instead of
 // being filled.
 
+import { errnoOf } from '@backing-image/backend-local'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
 import { join } from 'node:path'
 import { ImageError } from '@backing-image/core'
 import type { Disk, OpenFile } from '@backing-image/backend-local'
-import { type Place, codeOf } from './failure.ts'
+import type { Place } from './failure.ts'
 
 /** At the root of the store. No key begins like that, so it is never listed. */
 export const identityName = '.backing-image-store.json'
@@ -64,7 +65,7 @@ export async function readIdentity(
   try {
     file = await disk.open(join(root, identityName), O_RDONLY | O_NOFOLLOW)
   } catch (error) {
-    if (codeOf(error) === 'ENOENT') return undefined
+    if (errnoOf(error) === 'ENOENT') return undefined
     throw error
   }
   try {

@@ -1,6 +1,7 @@
 // The storage backend on an NFS export: the local backend behind a mount that is checked, a store that
 // is known by its id, and calls that do not believe what the client remembers.
 
+import { errnoOf } from '@backing-image/backend-local'
 import { mkdir, realpath } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { ImageError, isImageError } from '@backing-image/core'
@@ -15,7 +16,7 @@ import {
 } from '@backing-image/backend-local'
 import { nodeDisk } from '@backing-image/backend-local'
 import { nfsDisk } from './disk.ts'
-import { type Place, codeOf, told } from './failure.ts'
+import { type Place, told } from './failure.ts'
 import { findingsOf } from './findings.ts'
 import { identify, readIdentity } from './identity.ts'
 import { type NfsMount, type Programs, mountExport, mountTimeoutMs, sourceOf } from './mount.ts'
@@ -255,7 +256,7 @@ function gone(place: Place, expected: string, actual = 'none', cause?: unknown):
 /** The root of the store, without links, and the NFS mount that it is on. */
 async function findMount(options: NfsOptions): Promise<{ root: string; mount: Mount }> {
   const root = await realpath(options.path).catch((cause: unknown) => {
-    if (codeOf(cause) !== 'ENOENT') throw cause
+    if (errnoOf(cause) !== 'ENOENT') throw cause
     const text = `There is no folder ${options.path}. Make it, and mount the NFS export there.`
     throw new ImageError('failed_precondition', text, { cause, reason: 'storage_unavailable' })
   })

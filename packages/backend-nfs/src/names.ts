@@ -1,11 +1,12 @@
 // What an NFS client remembers of names, and how it is made to ask for what is there now.
 
+import { errnoOf } from '@backing-image/backend-local'
 import { constants, futimes } from 'node:fs'
 import { dirname } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import type { Disk, OpenFile } from '@backing-image/backend-local'
-import { type Place, codeOf, told } from './failure.ts'
+import { type Place, told } from './failure.ts'
 
 const { O_DIRECTORY, O_RDONLY } = constants
 const staleAttemptsMax = 10
@@ -77,7 +78,7 @@ export class Names {
         try {
           return await call()
         } catch (error) {
-          const code = codeOf(error) ?? ''
+          const code = errnoOf(error) ?? ''
           // What is stale was there a moment ago, and is gone or another by now.
           const attemptsMax = code === 'ESTALE' ? staleAttemptsMax : 2
           if (!doubts.includes(code) || attempt >= attemptsMax) throw error
@@ -96,7 +97,7 @@ export class Names {
       try {
         return await call()
       } catch (error) {
-        if (codeOf(error) !== 'ENOENT' || path === this.#root) throw error
+        if (errnoOf(error) !== 'ENOENT' || path === this.#root) throw error
         if (!(await this.#isSilly(dirname(path)))) break
         await delay(waitMs)
       }
@@ -167,12 +168,12 @@ async function touch(fd: number): Promise<void> {
     await promisify(futimes)(fd, now, now)
   } catch (error) {
     // A folder of another user.
-    if (!['EPERM', 'EACCES'].includes(codeOf(error) ?? '')) throw error
+    if (!['EPERM', 'EACCES'].includes(errnoOf(error) ?? '')) throw error
   }
 }
 
 export const missing: string[] = ['ENOENT', 'ENOTDIR', 'ESTALE']
 
 function isMissing(error: unknown): boolean {
-  return missing.includes(codeOf(error) ?? '')
+  return missing.includes(errnoOf(error) ?? '')
 }

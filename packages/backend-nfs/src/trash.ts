@@ -1,11 +1,11 @@
 // Where deleted images wait: another client may be reading them, and a server takes bytes away from
 // under open files of others. Renamed into `.tmp/trash` they stay readable for who has them open.
 
+import { errnoOf } from '@backing-image/backend-local'
 import { randomBytes } from 'node:crypto'
 import { constants, type BigIntStats } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import type { Disk } from '@backing-image/backend-local'
-import { codeOf } from './failure.ts'
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants
 const sweepEveryMs = 600_000
@@ -43,7 +43,7 @@ export class Trash {
       try {
         await this.#disk.mkdir(folder, 0o755)
       } catch (error) {
-        if (codeOf(error) !== 'EEXIST') throw error
+        if (errnoOf(error) !== 'EEXIST') throw error
       }
     }
   }
@@ -55,7 +55,7 @@ export class Trash {
     try {
       await this.#disk.rename(path, to)
     } catch (error) {
-      if (codeOf(error) !== 'ENOENT' || (await this.#isMade())) throw error
+      if (errnoOf(error) !== 'ENOENT' || (await this.#isMade())) throw error
       // Somebody has emptied `.tmp` while we run.
       await this.make()
       throw Object.assign(new Error('The trash was missing.'), { code: 'ESTALE', errno: -116 })
@@ -68,7 +68,7 @@ export class Trash {
       await this.#disk.lstat(this.folder)
       return true
     } catch (error) {
-      if (codeOf(error) === 'ENOENT') return false
+      if (errnoOf(error) === 'ENOENT') return false
       throw error
     }
   }
@@ -98,7 +98,7 @@ export class Trash {
     this.#dueAtMs = Infinity
     this.#schedule(sweepEveryMs)
     const entries = await this.#disk.readdir(this.folder).catch((error: unknown) => {
-      if (codeOf(error) === 'ENOENT') return []
+      if (errnoOf(error) === 'ENOENT') return []
       throw error
     })
     // `.nfs…` is what this client's kernel keeps for who still reads it; it goes by itself.
@@ -114,7 +114,7 @@ export class Trash {
         else this.#schedule(this.#delayMs - ageMs)
       } catch (error) {
         // Another process sweeps too.
-        if (codeOf(error) !== 'ENOENT') throw error
+        if (errnoOf(error) !== 'ENOENT') throw error
       }
     }
   }

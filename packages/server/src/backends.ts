@@ -26,7 +26,7 @@ export async function openBackend(
 ): Promise<OpenBackend> {
   const { storage } = config
   try {
-    return await open(config, onNotice)
+    return await openers[storage.type](config, onNotice)
   } catch (error) {
     if (!isImageError(error) || isPassing(error)) throw error
     throw new ConfigError([`${given(storage)}; it can not be used. ${error.message}`])
@@ -38,31 +38,35 @@ function isPassing(error: ImageError): boolean {
   return isImageError(error, 'unavailable', 'deadline_exceeded')
 }
 
-async function open(config: Opening, onNotice: Notice): Promise<OpenBackend> {
-  const { storage, extraCaFile, httpProxy, httpsProxy, noProxy } = config
+const openers: Record<
+  StorageConfig['type'],
+  (config: Opening, onNotice: Notice) => Promise<OpenBackend>
+> = { local: openLocal, nfs: openNfs, s3: openS3 }
+
+async function openNfs({ storage }: Opening, onNotice: Notice): Promise<OpenBackend> {
   const { path, id } = storage
-  switch (storage.type) {
-    case 'local':
-      return await openLocal(path)
-    case 'nfs':
-      return await NfsBackend.open({
-        path,
-        ...(storage.mount && { mount: storage.mount }),
-        ...(id !== undefined && { storageId: id }),
-        onNotice,
-      })
-    case 's3':
-      return await S3Backend.open({
-        ...storage.s3,
-        ...(extraCaFile !== undefined && { extraCaFile }),
-        ...(httpProxy !== undefined && { httpProxy }),
-        ...(httpsProxy !== undefined && { httpsProxy }),
-        ...(noProxy !== undefined && { noProxy }),
-      })
-  }
+  const mount = storage.type === 'nfs' ? storage.mount : undefined
+  return await NfsBackend.open({
+    path,
+    ...(mount && { mount }),
+    ...(id !== undefined && { storageId: id }),
+    onNotice,
+  })
 }
 
-async function openLocal(path: string): Promise<OpenBackend> {
+async function openS3(config: Opening): Promise<OpenBackend> {
+  const { storage, extraCaFile, httpProxy, httpsProxy, noProxy } = config
+  if (storage.type !== 's3') throw new Error('The storage is no bucket.')
+  return await S3Backend.open({
+    ...storage.s3,
+    ...(extraCaFile !== undefined && { extraCaFile }),
+    ...(httpProxy !== undefined && { httpProxy }),
+    ...(httpsProxy !== undefined && { httpsProxy }),
+    ...(noProxy !== undefined && { noProxy }),
+  })
+}
+
+async function openLocal({ storage: { path } }: Opening): Promise<OpenBackend> {
   try {
     return await LocalBackend.open({ root: path })
   } catch (error) {
