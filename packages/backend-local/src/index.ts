@@ -28,6 +28,8 @@ export interface LocalOptions {
   root: string
   /** The file system; the real one unless a test wants another. */
   disk?: Disk
+  /** Whether a thread may read the real file system past `disk`; true where none is given. */
+  scansByThread?: boolean
   /** How much of the medium new images leave free; 1 % of it and at most 1 GiB unless given. */
   lowWaterBytes?: number
   /** False where processes of several machines share the root: there a socket proves nothing. */
@@ -48,7 +50,7 @@ export class LocalBackend implements Backend, Unfinished, Owners, Space, Scan {
   readonly #leftovers: Leftovers
   readonly #room: Room
   readonly #ballast: Ballast
-  /** Reads the real file system; a test's own is read call by call. */
+  /** A disk that is not the real one is read call by call. */
   readonly #scanner: Scanner | undefined
   #temporaryCount = 0
 
@@ -58,7 +60,8 @@ export class LocalBackend implements Backend, Unfinished, Owners, Space, Scan {
     const disk = explained(options.disk ?? nodeDisk)
     this.#guard = new Guard(disk, this.#root, options.guard)
     this.#disk = guarded(disk, this.#guard)
-    this.#scanner = options.disk === undefined ? new Scanner(this.#guard) : undefined
+    const { scansByThread = options.disk === undefined } = options
+    this.#scanner = scansByThread ? new Scanner(this.#guard) : undefined
     const temporaries = join(this.#root, temporaryName)
     this.#owner = new Owner(this.#disk, temporaries, options.provesDeath ?? true)
     this.#leftovers = new Leftovers(this.#disk, this.#root, this.#owner)

@@ -13,6 +13,7 @@ const batchLengthMax = 256
 const batchBytesMax = 1024 * 1024
 /** A slow medium shows that it gets on. */
 const batchTimeMaxMs = 1000
+const staleTriesMax = 10
 
 const scans = new Map<number, Generator<Scanned>>()
 
@@ -96,10 +97,14 @@ function read(path: string, key: string, tag: string | undefined): Scanned | und
 
 /** What vanishes meanwhile, or is a link of somebody else, is not there. */
 function unlessGone<T>(work: () => T): T | undefined {
-  try {
-    return work()
-  } catch (error) {
-    if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(errnoOf(error) ?? '')) return undefined
-    throw error
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return work()
+    } catch (error) {
+      const errno = errnoOf(error) ?? ''
+      if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(errno)) return undefined
+      // An NFS client remembers what another has removed or replaced; the next look-up asks the server.
+      if (errno !== 'ESTALE' || tries === staleTriesMax) throw error
+    }
   }
 }

@@ -234,6 +234,8 @@ async function openStore(
   const local = await LocalBackend.open({
     root,
     disk: nfsDisk({ disk, root, place, trash, check }),
+    // What it lists it opens, and so sees as it is now.
+    scansByThread: options.disk === undefined,
     provesDeath: false,
     name: 'nfs',
     ...(options.lowWaterBytes === undefined ? {} : { lowWaterBytes: options.lowWaterBytes }),
@@ -241,7 +243,6 @@ async function openStore(
   })
   await trash.sweep()
   const findings = findingsOf({ mount, place, storageId, fileOwner })
-  for (const { level, what, text } of findings) if (level !== 'ok') onNotice(`NFS ${what}: ${text}`)
   return { storageId, findings, local, trash }
 }
 
