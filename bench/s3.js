@@ -19,7 +19,7 @@ const residentMaxMebibytes = 300
 const port = 9790
 /** As backend-s3 has them, for rclone. */
 const partBytes = '8M'
-const partsAtOnce = '4'
+const partsAtOnce = '3'
 
 export async function measure({ folder, scale, rounds, say }) {
   mkdirSync(folder)
@@ -142,6 +142,8 @@ function rcloneFlags({ endpoint, accessKey, secretKey }) {
     `--s3-secret-access-key=${secretKey}`,
     `--s3-chunk-size=${partBytes}`,
     `--s3-upload-concurrency=${partsAtOnce}`,
+    // In the rounds after the first it would see that the file is there, and send nothing.
+    '--ignore-times',
   ]
 }
 

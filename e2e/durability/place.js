@@ -65,4 +65,13 @@ export class NfsPlace extends FolderPlace {
   constructor(folder) {
     super(folder, { type: 'nfs', provesDeath: false, afterlifeMs: 1000 })
   }
+
+  /**
+   * Of the dead, whom nothing proves dead, small files stay for an hour, and deleted bytes for a minute;
+   * unfinished bytes go with their lease.
+   */
+  async leftovers(livingMost) {
+    const found = await super.leftovers(livingMost)
+    return found.filter((text) => !/^\.tmp\/(trash\/.*|.*(?<!~backing)) is left\.$/.test(text))
+  }
 }

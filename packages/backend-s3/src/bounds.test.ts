@@ -285,8 +285,8 @@ bounds(
       lastBytes = pulled.bytes
       await pause(300)
     }
-    // One buffer of 8 MiB for each, 64 MiB that all share, and what each has in its hand.
-    const mostBytes = (8 * 8 + 64 + 8 * 2) * mebibyte
+    // One buffer of 8 MiB for each, 24 MiB that all share, and what each has in its hand.
+    const mostBytes = (8 * 8 + 24 + 8 * 2) * mebibyte
     assert.ok(lastBytes <= mostBytes, `${lastBytes / mebibyte} MiB are held`)
     controller.abort(reason)
     for (const error of await Promise.all(puts)) assert.is(error, reason)

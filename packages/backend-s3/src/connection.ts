@@ -3,9 +3,10 @@
 import { readFileSync } from 'node:fs'
 import { Agent as HttpAgent, type AgentOptions } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
-import { rootCertificates } from 'node:tls'
-import { NodeHttpHandler } from '@smithy/node-http-handler'
-import { HttpProxyAgent } from 'http-proxy-agent'
+import { connect } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { connect as connectSecurely, rootCertificates } from 'node:tls'
+import { NodeHttpHandler, type NodeHttpHandlerOptions } from '@smithy/node-http-handler'
 import { HttpsProxyAgent } from 'https-proxy-agent'
 
 export interface ConnectionOptions {
@@ -40,13 +41,68 @@ export function openConnections(options: ConnectionOptions): NodeHttpHandler {
     ? { ca: [...rootCertificates, readFileSync(options.extraCaFile, 'utf8')] }
     : {}
   const common = { connectionTimeout: connectTimeoutMs, logger: silence }
-  if (!isSecure) {
-    const httpAgent = proxy ? new HttpProxyAgent(proxy, keeping) : new HttpAgent(keeping)
-    return new NodeHttpHandler({ ...common, httpAgent })
+  if (isSecure) {
+    const httpsAgent = proxy
+      ? new TunnelAgent(proxy, keeping, trust)
+      : new HttpsAgent({ ...keeping, ...trust })
+    return new NodeHttpHandler({ ...common, httpsAgent })
   }
-  const secure = { ...keeping, ...trust }
-  const httpsAgent = proxy ? new HttpsProxyAgent(proxy, secure) : new HttpsAgent(secure)
-  return new NodeHttpHandler({ ...common, httpsAgent })
+  if (!proxy) return new NodeHttpHandler({ ...common, httpAgent: new HttpAgent(keeping) })
+  return new ForwardHandler(new URL(proxy), {
+    ...common,
+    httpAgent: new ForwardAgent(proxy, keeping),
+  })
+}
+
+/** CONNECT (RFC 9110 §9.3.6). What is trusted is trusted of the endpoint, not of the proxy alone. */
+class TunnelAgent extends HttpsProxyAgent<string> {
+  readonly #trust: { ca?: string[] }
+
+  constructor(proxy: string, keeping: AgentOptions, trust: { ca?: string[] }) {
+    super(proxy, { ...keeping, ...trust })
+    this.#trust = trust
+  }
+
+  override async connect(...[request, options]: Parameters<HttpsProxyAgent<string>['connect']>) {
+    return await super.connect(request, { ...options, ...this.#trust })
+  }
+}
+
+/** Connections to a proxy that are kept for requests to any host. */
+class ForwardAgent extends HttpAgent {
+  readonly #proxy: URL
+
+  constructor(proxy: string, keeping: AgentOptions) {
+    super(keeping)
+    this.#proxy = new URL(proxy)
+  }
+
+  override createConnection(): Duplex {
+    const { protocol, hostname, port } = this.#proxy
+    const isSecure = protocol === 'https:'
+    const host = hostname.replace(/^\[|\]$/g, '')
+    const to = { host, port: Number(port || (isSecure ? 443 : 80)) }
+    return isSecure ? connectSecurely({ ...to, servername: host }) : connect(to)
+  }
+}
+
+/** Says in full where a request goes (RFC 9112 §3.2.2), once it is signed. */
+class ForwardHandler extends NodeHttpHandler {
+  readonly #headers: Record<string, string>
+
+  constructor({ username, password }: URL, options: NodeHttpHandlerOptions) {
+    super(options)
+    const credentials = [username, password].map(decodeURIComponent).join(':')
+    const basic = `Basic ${Buffer.from(credentials).toString('base64')}`
+    this.#headers = username || password ? { 'Proxy-Authorization': basic } : {}
+  }
+
+  override async handle(...[request, options]: Parameters<NodeHttpHandler['handle']>) {
+    const { protocol, hostname, port, path } = request
+    request.path = `${protocol}//${hostname}${port === undefined ? '' : `:${port}`}${path}`
+    Object.assign(request.headers, this.#headers)
+    return await super.handle(request, options)
+  }
 }
 
 function nothing(): void {}

@@ -13,7 +13,7 @@ import { Source, unlessAborted } from './source.ts'
 import { type Found, Upload, bodyTimeouts, contentType, foundOf } from './upload.ts'
 
 /** How many parts of one put are stored at a time. */
-const partsInFlightMax = 4
+const partsInFlightMax = 3
 /** What fits in here, and most objects do, takes no buffer of the budget. */
 const gatherBytesMax = 1024 * 1024
 const gatherBytesMin = 16 * 1024

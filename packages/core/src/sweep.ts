@@ -62,7 +62,8 @@ export async function settle(rooms: Rooms, job: Job): Promise<Job | undefined> {
     await fail(rooms, own, {
       reason: 'storage_unavailable',
       message:
-        'The server that received this upload stopped before it was complete. Send it again.',
+        'The server that received this upload stopped, or lost its storage, before it was complete. ' +
+        'Send it again.',
       endedAt: new Date().toISOString(),
     })
     return await jobs.get(name, uuid)

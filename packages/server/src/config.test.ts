@@ -164,6 +164,13 @@ config('s3 settings are read', () => {
   })
 })
 
+config('a prefix of dots is none: clients would fold it away', () => {
+  for (const S3_PREFIX of ['..', 'a/../b', './a', 'a//b', 'a b']) {
+    assert.is(faultsOf({ ...s3, S3_PREFIX }).length, 1, S3_PREFIX)
+  }
+  assert.is(faultsOf({ ...s3, S3_PREFIX: '.hidden/v1.2' }).length, 0)
+})
+
 config('nfs: server and export come together, and the mount may be there already', () => {
   const nfs = { STORAGE_BACKEND_TYPE: 'nfs', BACKING_IMAGE_STORAGE_PATH: '/mnt/images' }
   assert.equal(readConfig(nfs).storage, { type: 'nfs', path: '/mnt/images' })

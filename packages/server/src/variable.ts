@@ -112,10 +112,12 @@ export const signingKeys: Variable<string[]> = variable(
 
 /** What stands before every key: empty, or ending in "/". */
 export const keyPrefix: Variable<string> = variable(
-  'parts of letters, digits, ".", "_" and "-" with "/" between them',
+  'parts of letters, digits, ".", "_" and "-" with "/" between them, none of dots alone',
   (text) => {
     const bare = text.replace(/^\/+|\/+$/g, '')
     if (bare === '') return ''
-    return /^[\w.-]+(\/[\w.-]+)*$/.test(bare) ? `${bare}/` : undefined
+    // Parts of dots alone are folded away by clients, and links with them broken.
+    const isGood = bare.split('/').every((part) => /^[\w.-]+$/.test(part) && !/^\.+$/.test(part))
+    return isGood ? `${bare}/` : undefined
   },
 )

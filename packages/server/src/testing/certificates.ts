@@ -1,4 +1,4 @@
-// Two self-signed certificates that expire in a hundred years, for tests of HTTPS only.
+// Self-signed certificates that expire in a hundred years, for tests of HTTPS only.
 
 export interface TestCertificate {
   /** The common name. */
@@ -47,6 +47,29 @@ pg==
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgWkj9AUuNUvxeB4fJ
 pPV/Ucm07Tii4p2zxSr8BjTwCxOhRANCAASgfGu5/fTz8boazZsMDHbLIUG0EY5o
 3V3rl666/VHUiXYPdb0HhmDCkxasqUyXSskmVRefFjS5d4/U+HwaNZ7/
+-----END PRIVATE KEY-----
+`,
+}
+
+/** For the host name `localhost`. */
+export const localCertificate: TestCertificate = {
+  name: 'localhost',
+  cert: `-----BEGIN CERTIFICATE-----
+MIIBljCCATugAwIBAgIUZ/SZ8tLyjXzASfvvTJiNpjswU6QwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMTEyNDIyNFoYDzIxMjYxMDI4
+MTI0MjI0WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAARJHRFFwqfxPwrg1IBv87rsS6YM8nFqIMmhOUP3xXzw+f2hjn+bLZQd
+MTZqFlprjmwpUw1/XhjeoaHVMKKqp9ayo2kwZzAdBgNVHQ4EFgQUgInlCWSwEuxN
+gTjEnaz9vyGosdAwHwYDVR0jBBgwFoAUgInlCWSwEuxNgTjEnaz9vyGosdAwDwYD
+VR0TAQH/BAUwAwEB/zAUBgNVHREEDTALgglsb2NhbGhvc3QwCgYIKoZIzj0EAwID
+SQAwRgIhAPh3K/54b71PqJOEamNx6xjwrstT/qE8Yi3NkAWEsuSTAiEAieVZuNmO
+8clEI7EhRlfyv0IyQ3T65IsOQPcy6J18ayk=
+-----END CERTIFICATE-----
+`,
+  key: `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg0GiKL/oBhrV3Jvnn
+Uvr8iv0HzCswRWml7w7QjQbmXjGhRANCAARJHRFFwqfxPwrg1IBv87rsS6YM8nFq
+IMmhOUP3xXzw+f2hjn+bLZQdMTZqFlprjmwpUw1/XhjeoaHVMKKqp9ay
 -----END PRIVATE KEY-----
 `,
 }
