@@ -1,17 +1,21 @@
 // The strict test runner. Stock uvu exits 0 when a file forgets `.run()`, a pattern matches nothing,
 // a `before` hook throws, or a test throws a string; this one does not. It runs each file's suites
-// under a watchdog and ends with `N passed, N failed, N skipped` alone on a line.
+// under a watchdog and ends with `N passed, N failed, N skipped` alone on a line. Several files have a
+// process each, two at a time: most of them mostly wait.
 //
 //   node scripts/test.js PATH...     compiled test files, or folders that hold some
 
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { readdirSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
-import { pathToFileURL } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 
 // uvu looks at this when it is loaded: suites are then queued here instead of run by themselves.
 globalThis.UVU_DEFER = 1
 const suiteTimeoutMs = Number(process.env.TEST_TIMEOUT_MS || 240_000)
+const lanes = 2
 
 function testFiles(path) {
   if (!statSync(path).isDirectory()) return [path]
@@ -60,6 +64,48 @@ async function runFile(file) {
   }
 }
 
+async function runHere(file) {
+  const startedAt = performance.now()
+  process.stdout.write(`${file} `)
+  try {
+    await runFile(file)
+  } catch (error) {
+    totals.failed += 1
+    process.stdout.write(`FAIL ${file}: ${error?.stack ?? error}\n`)
+  }
+  const seconds = (performance.now() - startedAt) / 1000
+  if (seconds > 5) process.stdout.write(`  ${seconds.toFixed(1)} s\n`)
+}
+
+/** Takes files from `waiting`, which others share, and runs each in a process of its own. */
+async function runEach(waiting) {
+  for (const file of waiting) {
+    const { output, code } = await runApart(file)
+    const [, text, passed, failed, skipped] = output.match(totalsOf) ?? [undefined, output, 0, 0, 0]
+    totals.passed += Number(passed)
+    totals.skipped += Number(skipped)
+    totals.failed += Number(failed)
+    process.stdout.write(text)
+    if (code === 0 || Number(failed) > 0) continue
+    totals.failed += 1
+    process.stdout.write(`FAIL ${file}: its process ended with ${code}\n`)
+  }
+}
+
+const totalsOf = /^(.*)\n(\d+) passed, (\d+) failed, (\d+) skipped\n$/s
+
+async function runApart(file) {
+  const args = [...process.execArgv, fileURLToPath(import.meta.url), file]
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  let output = ''
+  child.stdout.setEncoding('utf8')
+  child.stdout.on('data', (text) => (output += text))
+  // A process that a test has left running must not keep the run alive.
+  child.on('exit', () => setTimeout(() => child.stdout.destroy(), 1000).unref())
+  const [code, signal] = await once(child, 'close')
+  return { output, code: code ?? signal }
+}
+
 const files = [...new Set(process.argv.slice(2).flatMap(testFiles))]
 if (files.length === 0) {
   process.stdout.write('No test files found.\n')
@@ -79,17 +125,11 @@ process.on('exit', () => {
   process.stdout.write('FAIL the process was ended before the tests were\n')
   end()
 })
-for (const file of files) {
-  const startedAt = performance.now()
-  process.stdout.write(`${file} `)
-  try {
-    await runFile(file)
-  } catch (error) {
-    totals.failed += 1
-    process.stdout.write(`FAIL ${file}: ${error?.stack ?? error}\n`)
-  }
-  const seconds = (performance.now() - startedAt) / 1000
-  if (seconds > 5) process.stdout.write(`  ${seconds.toFixed(1)} s\n`)
+if (files.length > 1) {
+  const waiting = files.values()
+  await Promise.all(Array.from({ length: lanes }, () => runEach(waiting)))
+} else {
+  for (const file of files) await runHere(file)
 }
 // What a test left running may still reject: one turn for that.
 await setImmediate()

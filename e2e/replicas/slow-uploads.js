@@ -21,6 +21,8 @@ export class SlowUploads {
   #doomed = new Map()
   #pending = new Set()
   failed = 0
+  /** Whether any waits for `failed`, or has become it. */
+  hasMetDeath = false
   /** The longest from a death to `failed`. */
   slowestFailureMs = 0
 
@@ -185,6 +187,7 @@ export class SlowUploads {
   async #fails(name, life, { uuid }) {
     const { fleet, journal } = this.#context
     const { killedAt } = life
+    this.hasMetDeath = true
     const failed = new Set()
     for (;;) {
       const lives = fleet.lives()

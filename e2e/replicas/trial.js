@@ -14,14 +14,17 @@ import { News } from './news.js'
 import { SlowUploads } from './slow-uploads.js'
 import { Traffic } from './traffic.js'
 
+/** So much longer a trial may take until a server has died with work in flight. */
+const overtimeSecondsMax = 90
 /** Generous: leases take 30 s where nobody can prove a death, and then somebody has to look. */
 const settledTimeoutMs = 120_000
 const downloadsMost = 200
 
 /**
  * Lets servers, one for each of `places` (all of them ways to one store), be used by many clients and
- * killed now and then. Resolves to {faults, told}: everything that was wrong, with the requests that
- * concern it, and a line of what happened.
+ * killed now and then, for so many seconds and until one has died with work in flight. Resolves to
+ * {faults, told}: everything that was wrong, with the requests that concern it, and a line of what
+ * happened.
  *
  * options: seconds, seed, clients, names, thinkMs, largeBytes, largeShare, slowBytes, slowClients,
  * killEveryMs.
@@ -38,7 +41,6 @@ class Trial {
   #context
   #news
   #slow
-  #isStopped = false
   #deaths = []
 
   constructor(places, options) {
@@ -62,17 +64,19 @@ class Trial {
     await this.#places[0].plantForeign()
     try {
       await fleet.startAll()
-      const isStopped = () => this.#isStopped || !journal.isClean
+      const beganAt = performance.now()
+      const isStopped = () => {
+        const overtime = (performance.now() - beganAt) / 1000 - this.#options.seconds
+        const isOver = overtime > (this.#slow.hasMetDeath ? 0 : overtimeSecondsMax)
+        return isOver || !journal.isClean
+      }
       const traffic = new Traffic(this.#context, this.#options)
       const working = [traffic.run(isStopped), this.#kill(isStopped), this.#judgeNews(isStopped)]
       for (let n = 0; n < this.#options.slowClients; n += 1)
         working.push(this.#slowly(n, isStopped))
-      const all = Promise.all(working)
-      const timer = setTimeout(() => (this.#isStopped = true), 1000 * this.#options.seconds)
-      await all.finally(() => clearTimeout(timer))
+      await Promise.all(working)
       if (journal.isClean) await this.#lastLook()
     } finally {
-      this.#isStopped = true
       for (const fault of await fleet.end()) journal.fault('', fault)
       journal.close()
     }

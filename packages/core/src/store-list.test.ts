@@ -1,6 +1,7 @@
 // What the list of all names and the listeners show of the work of this server, at once, and of
 // that of others, soon.
 
+import { setTimeout as delay } from 'node:timers/promises'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Stat } from './backend.ts'
@@ -223,6 +224,48 @@ listing(
     )
     assert.is(mustGo.reason, 'invalid_request')
     assert.equal(told.at(-1), { kind: 'deleted', name: 'noble', version: '1' })
+  }),
+)
+
+/** Each look at the catalog takes long, and shows what was there when it began. */
+class SlowCatalog extends MemoryBackend {
+  takesMs = 0
+  #listening: (() => void) | undefined
+
+  /** Resolves when the next list of the catalog has just been made. */
+  listed(): Promise<void> {
+    return new Promise((resolve) => (this.#listening = resolve))
+  }
+
+  override async *list(prefix: string): AsyncIterable<Stat> {
+    const stats: Stat[] = []
+    for await (const stat of super.list(prefix)) stats.push(stat)
+    if (prefix === '.catalog/') {
+      this.#listening?.()
+      await delay(this.takesMs)
+    }
+    yield* stats
+  }
+}
+
+listing(
+  'what another server does just after a slow look has begun is told within five seconds',
+  inTown(async (town) => {
+    const other = await town.open()
+    const backend = new SlowCatalog({ shared: town.medium })
+    const { store } = await town.open({}, backend)
+    const told = new Promise<void>((resolve) => {
+      store.subscribe((event) => {
+        if (event.kind === 'image' && event.image.state === 'ready') resolve()
+      })
+    })
+    backend.takesMs = 2200
+    await backend.listed()
+    await put(other.store, 'jammy', 1)
+    const publishedAt = performance.now()
+    await told
+    const lateMs = performance.now() - publishedAt
+    assert.ok(lateMs < 5000, `${lateMs} ms`)
   }),
 )
 

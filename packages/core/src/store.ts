@@ -27,10 +27,11 @@ export interface StoreOptions {
 
 const tendIntervalMs = 4000
 /**
- * Bounds the age of the list of names and of events, 5 s, for the look itself takes a while. It waits
+ * From the begin of one look to that of the next. What others did is told, and in the list of names, so
+ * much and a look later; where looks take longer than this, two of them. 5 s are promised. A look waits
  * for nothing else, above all not until the work of the dead is ended.
  */
-const lookIntervalMs = 3000
+const lookIntervalMs = 2000
 const sweepIntervalMs = 600_000
 /** So long after a take-over its owner has stopped, if it lives at all: what it left may go. */
 const sweepDelayMs = 30_000
@@ -46,7 +47,7 @@ export class ImageStore {
   readonly #leases: Leases
   readonly #hasher = new Hasher()
   readonly #events = new StoreEvents()
-  readonly #timers: NodeJS.Timeout[] = []
+  readonly #timers = new Set<NodeJS.Timeout>()
   #listedAtMs = -Infinity
   #tending: Promise<void> | undefined
   #sweepTimer: NodeJS.Timeout | undefined
@@ -196,7 +197,7 @@ export class ImageStore {
   /** Ends the timers and threads. Work in flight must have been aborted by its signals before. */
   async close(): Promise<void> {
     this.#isClosed = true
-    for (const timer of this.#timers) clearInterval(timer)
+    for (const timer of this.#timers) clearTimeout(timer)
     clearTimeout(this.#sweepTimer)
     this.#rooms.jobs.close()
     await this.#tending?.catch(() => {})
@@ -207,12 +208,24 @@ export class ImageStore {
     return writeRefusal(this.#rooms.backend) !== undefined
   }
 
+  /** Each begins so long after the last one began; later only where that took longer. */
   #every(intervalMs: number, work: () => Promise<void>): void {
-    const timer = setInterval(() => {
-      work().catch((error: unknown) => this.#rooms.onProblem(asError(error)))
-    }, intervalMs)
-    timer.unref()
-    this.#timers.push(timer)
+    const after = (pauseMs: number): void => {
+      if (this.#isClosed) return
+      const timer = setTimeout(() => {
+        this.#timers.delete(timer)
+        const startedAtMs = performance.now()
+        const next = (): void => {
+          // A store that is slow is not asked without a pause.
+          after(Math.max(intervalMs / 8, intervalMs - (performance.now() - startedAtMs)))
+        }
+        work()
+          .catch((error: unknown) => this.#rooms.onProblem(asError(error)))
+          .finally(next)
+      }, pauseMs)
+      this.#timers.add(timer.unref())
+    }
+    after(intervalMs)
   }
 
   async #tend(): Promise<void> {

@@ -1,7 +1,7 @@
 // The test runner itself: what stock uvu lets pass must fail, and the totals are the last line.
 
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -119,6 +119,27 @@ runner('a file that can not be loaded fails, and the next one still runs', () =>
   run(`t('a', () => {}); t.run()`)
   const outcome = start(broken, join(folder, 'case.test.js'))
   assertOutcome(outcome, 1, '1 passed, 1 failed, 0 skipped')
+})
+
+runner('of several files each has a process of its own, and one that is killed fails', () => {
+  const killed = join(folder, 'killed.test.js')
+  writeFileSync(killed, 'globalThis.isShared = true; process.kill(process.pid, "SIGKILL")')
+  run(`t('a', () => { if (globalThis.isShared) throw new Error('no') }); t.run()`)
+  const outcome = start(killed, join(folder, 'case.test.js'))
+  assertOutcome(outcome, 1, '1 passed, 1 failed, 0 skipped')
+  assert.match(outcome.output, 'killed.test.js: its process ended with SIGKILL')
+})
+
+runner('a process that a test has left running does not keep the run alive', () => {
+  run(
+    `import { spawn } from 'node:child_process'; t('a', () => {
+      spawn('sleep', ['9'], { stdio: ['ignore', 'inherit', 'ignore'] }).unref() }); t.run()`,
+  )
+  const again = join(folder, 'again.test.js')
+  copyFileSync(join(folder, 'case.test.js'), again)
+  const startedAt = performance.now()
+  assertOutcome(start(again, join(folder, 'case.test.js')), 0, '2 passed, 0 failed, 0 skipped')
+  assert.ok(performance.now() - startedAt < 8000)
 })
 
 runner.run()
