@@ -141,17 +141,19 @@ export class Lookup {
   async tellOutcome(events: StoreEvents, { name, version, uuid }: Image): Promise<void> {
     if (!events.isHeard) return
     try {
-      const record = await this.#record(name, { uuid })
-      // Who was told that it is ready must be told when it is deleted, however soon that is.
-      if (record) this.#catalog.add(record)
-      events.image(
-        record
-          ? imageOfRecord(record)
-          : ((await orUndefined(this.get(name, { uuid }))) ?? (await this.get(name, { version }))),
-      )
+      for (const select of [{ uuid }, { version }]) {
+        const record = await this.#record(name, select)
+        // Who was told that it is ready must be told when it is deleted, however soon that is.
+        if (record) this.#catalog.add(record)
+        const job = record ? undefined : await this.#job(name, select)
+        if (record) events.image(imageOfRecord(record))
+        else if (job) events.image(imageOfJob(job))
+        if (record || job) return
+      }
+      events.deleted(name, version)
     } catch (error) {
       // What can not be known now is not told: the listener's next look finds it.
-      if (isImageError(error, 'not_found')) events.deleted(name, version)
+      if (!isImageError(error)) throw error
     }
   }
 

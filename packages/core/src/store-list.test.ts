@@ -227,6 +227,26 @@ listing(
   }),
 )
 
+listing(
+  'a version that another server deletes is told of, also where only a refused upload had shown it',
+  inTown(async (town) => {
+    const [one, other] = [await town.open(), await town.open()]
+    await other.store.list()
+    await put(one.store, 'jammy', 1, 'v1')
+    const told: string[] = []
+    other.store.subscribe((event) => {
+      told.push(event.kind === 'image' ? event.image.state : 'deleted')
+    })
+    const asked = request('jammy', { version: 'v1' })
+    await failure(other.store.ingest(asked, () => streamOf(disk(2))))
+    assert.is(told.at(-1), 'ready')
+    await one.store.remove('jammy', { version: 'v1' })
+    skip(2001)
+    await other.store.tend()
+    assert.is(told.at(-1), 'deleted')
+  }),
+)
+
 /** Each look at the catalog takes long, and shows what was there when it began. */
 class SlowCatalog extends MemoryBackend {
   takesMs = 0
