@@ -1,5 +1,6 @@
 // A large image through the server to a bucket of a real Ceph and back, against the same client code
-// without the server in between, and against rclone; and what eight uploads at once take of memory.
+// without the server in between, against lib-storage and against rclone; and what eight uploads at once
+// take of memory.
 
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -60,6 +61,10 @@ async function speedFigures({ input, size, server, direct, bucket }, options) {
       await warm(input)
       return await timed(() => direct.ask('up', input))
     },
+    'up, lib-storage': async () => {
+      await warm(input)
+      return await timed(() => direct.ask('up by lib-storage', input))
+    },
     'up, rclone': async () => {
       await warm(input)
       return await timed(() =>
@@ -80,6 +85,13 @@ async function speedFigures({ input, size, server, direct, bucket }, options) {
       peerName: 'through the server',
       ...against,
       goal: atLeast(0.9),
+    }),
+    figure({
+      what: 'the same against Upload of lib-storage without a server, speed',
+      ours: times['up, lib-storage'],
+      peer: times['up, ours'],
+      peerName: 'through the server',
+      ...against,
     }),
     figure({
       what: 'the same against rclone, speed',

@@ -264,6 +264,16 @@ config('TLS files that are no PEM, or no pair, are faults that name their variab
   assert.equal(faults(cert, other), ['TLS_CERT_FILE, TLS_KEY_FILE'])
 })
 
+config('EXTRA_CA_FILE must hold certificates', () => {
+  const pem = file('ca.pem', `of our office\n${firstCertificate.cert}\n${secondCertificate.cert}`)
+  assert.equal(faultsOf({ EXTRA_CA_FILE: pem }), [])
+  const broken = firstCertificate.cert.replace(/^(-.*-\n.{20})/, '$1!')
+  for (const content of ['', 'x', firstCertificate.key, broken]) {
+    const [fault] = faultsOf({ EXTRA_CA_FILE: file('none.pem', content) })
+    assert.match(fault ?? '', /EXTRA_CA_FILE: .* a PEM file with one certificate or more/)
+  }
+})
+
 config('faults of single values and of combinations come together', () => {
   const faults = faultsOf({ PORT: 'x', API_READ_TOKEN: 'read', STORAGE_BACKEND_TYPE: 's3' })
   assert.is(faults.length, 3)

@@ -120,7 +120,7 @@ const variables = z.object({
   IDLE_TIMEOUT: kind.timeLimit.default(30_000),
   SOURCE_IDLE_TIMEOUT: kind.timeLimit.default(30_000),
   SHUTDOWN_GRACE_PERIOD: kind.duration.default(30_000),
-  EXTRA_CA_FILE: kind.readableFile.optional(),
+  EXTRA_CA_FILE: kind.certificatesFile.optional(),
   HTTP_PROXY: kind.proxyUrl.optional(),
   HTTPS_PROXY: kind.proxyUrl.optional(),
   NO_PROXY: z.string().optional(),

@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { Seldom } from './seldom.ts'
+import { Seldom, SeldomByText } from './seldom.ts'
 
 const seldom = suite('seldom')
 
@@ -12,6 +12,14 @@ seldom('the first is told, then one in a while, with how many were kept back', a
   await pause(250)
   assert.is(subject.next(), 100)
   assert.is(subject.next(), undefined)
+})
+
+seldom('each text is told by itself', () => {
+  const texts = new SeldomByText()
+  assert.equal(
+    ['a', 'b', 'a', 'b', 'c'].map((text) => texts.next(text)),
+    [0, 0, undefined, undefined, 0],
+  )
 })
 
 seldom.run()

@@ -1,7 +1,8 @@
 // The kinds of values that a variable of the environment may hold. Each says what it expects, in the
 // words that the fault will show.
 
-import { accessSync, constants } from 'node:fs'
+import { X509Certificate } from 'node:crypto'
+import { accessSync, constants, readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { isAbsolute, normalize } from 'node:path'
 import { z } from 'zod'
@@ -87,6 +88,22 @@ export const readableFile: Variable<string> = variable('a file that this user ca
     return undefined
   }
 })
+
+const certificatePem = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g
+
+/** Node ignores what is no certificate, and trust would be missing without a word. */
+export const certificatesFile: Variable<string> = variable(
+  'a PEM file with one certificate or more, which this user can read,',
+  (path) => {
+    try {
+      const certificates = readFileSync(path, 'latin1').match(certificatePem) ?? []
+      for (const each of certificates) new X509Certificate(each)
+      return certificates.length > 0 ? path : undefined
+    } catch {
+      return undefined
+    }
+  },
+)
 
 export const hostName: Variable<string> = variable(
   'an IP address or a host name, without a port',

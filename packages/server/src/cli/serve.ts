@@ -10,7 +10,7 @@ import { type Config, ConfigError, readConfig } from '../config.ts'
 import { createLog } from '../log.ts'
 import { Metrics } from '../metrics.ts'
 import { Health, type HealthReport } from '../ready.ts'
-import { Seldom } from '../seldom.ts'
+import { SeldomByText } from '../seldom.ts'
 import { type RunningServer, startServer } from '../server.ts'
 import { CommandError, type Terminal, UsageError } from './terminal.ts'
 
@@ -96,12 +96,15 @@ function firstSignal(terminal: Terminal): Promise<void> {
   })
 }
 
-/** Storage that is away fails every beat and every look: once in a while is enough. */
+/**
+ * Storage that is away fails every beat and every look, and a broken record every look: once in a while
+ * is enough.
+ */
 function tellProblems(log: Logger): (error: Error) => void {
-  const seldom = new Seldom()
+  const seldom = new SeldomByText()
   return (err) => {
     const isOutage = isImageError(err) && err.reason === 'storage_unavailable'
-    const kept = isOutage ? seldom.next() : 0
+    const kept = seldom.next(isOutage ? err.reason : err.message)
     if (kept === undefined) return
     log.warn({ err, ...(kept > 0 && { more: kept }) }, 'the store has a problem')
   }
