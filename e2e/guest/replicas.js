@@ -14,7 +14,7 @@ const outcome = await tryReplicas([first, second, first, second], {
   seed,
   // One processor, which emulates another machine.
   clients: 16,
-  names: 40,
+  names: 16,
   thinkMs: 3000,
   largeBytes: 1024 * kibibyte,
   largeShare: 0.02,

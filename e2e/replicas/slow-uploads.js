@@ -176,7 +176,7 @@ export class SlowUploads {
     try {
       await upload.answered
       const other = fleet.pick(random)
-      if (other && random() < 0.25) await changes.remove(other, name)
+      if (other && this.hasMetDeath && random() < 0.25) await changes.remove(other, name)
       else await this.#fails(name, life, image)
     } finally {
       this.#pending.delete(name)

@@ -13,8 +13,9 @@ import { Looks, promisedAgeMs } from './looks.js'
 import { News } from './news.js'
 import { SlowUploads } from './slow-uploads.js'
 import { Traffic } from './traffic.js'
+import { missingOutcomes } from './verdict.js'
 
-/** So much longer a trial may take until a server has died with work in flight. */
+/** So much longer a trial may take until everything has happened that it is to try. */
 const overtimeSecondsMax = 90
 /** Generous: leases take 30 s where nobody can prove a death, and then somebody has to look. */
 const settledTimeoutMs = 120_000
@@ -22,9 +23,9 @@ const downloadsMost = 200
 
 /**
  * Lets servers, one for each of `places` (all of them ways to one store), be used by many clients and
- * killed now and then, for so many seconds and until one has died with work in flight. Resolves to
- * {faults, told}: everything that was wrong, with the requests that concern it, and a line of what
- * happened.
+ * killed now and then, for so many seconds and until one has died with work in flight and every kind of
+ * request has been answered in each way. Resolves to {faults, told}: everything that was wrong, with
+ * the requests that concern it, and a line of what happened.
  *
  * options: seconds, seed, clients, names, thinkMs, largeBytes, largeShare, slowBytes, slowClients,
  * killEveryMs.
@@ -42,6 +43,8 @@ class Trial {
   #news
   #slow
   #deaths = []
+  #seconds = 0
+  #settledSeconds = 0
 
   constructor(places, options) {
     const [{ afterlifeMs }] = places
@@ -67,14 +70,16 @@ class Trial {
       const beganAt = performance.now()
       const isStopped = () => {
         const overtime = (performance.now() - beganAt) / 1000 - this.#options.seconds
-        const isOver = overtime > (this.#slow.hasMetDeath ? 0 : overtimeSecondsMax)
-        return isOver || !journal.isClean
+        if (overtime > overtimeSecondsMax || !journal.isClean) return true
+        if (overtime < 0) return false
+        return this.#slow.hasMetDeath && missingOutcomes(counts).length === 0
       }
       const traffic = new Traffic(this.#context, this.#options)
       const working = [traffic.run(isStopped), this.#kill(isStopped), this.#judgeNews(isStopped)]
       for (let n = 0; n < this.#options.slowClients; n += 1)
         working.push(this.#slowly(n, isStopped))
       await Promise.all(working)
+      this.#seconds = (performance.now() - beganAt) / 1000
       if (journal.isClean) await this.#lastLook()
     } finally {
       for (const fault of await fleet.end()) journal.fault('', fault)
@@ -82,13 +87,13 @@ class Trial {
     }
     const late = `latest event ${this.#news.latestMs.toFixed()} ms of ${this.#news.told}`
     const deaths = `${this.#deaths.length} deaths, ${this.#slow.failed} uploads failed by them`
+    const lasted = `${this.#seconds.toFixed()} s, then settled for ${this.#settledSeconds.toFixed()} s`
     const slowest = `slowest of these ${this.#slow.slowestFailureMs.toFixed()} ms`
     return {
       faults: journal.isClean ? '' : journal.toString(),
       counts,
-      deaths: this.#deaths.length,
       failedByDeath: this.#slow.failed,
-      told: `${counts.toString()}\n  ${deaths}, ${slowest}; ${late}`,
+      told: `${counts.toString()}\n  ${lasted}: ${deaths}, ${slowest}; ${late}`,
     }
   }
 
@@ -119,8 +124,12 @@ class Trial {
       if (!this.#slow.isPending) spared = between(this.#random, 0, fleet.size - 1)
       const able = fleet.lives().filter((life) => life.slot !== spared)
       const doomed = this.#slow.doomedLives().filter((life) => able.includes(life))
-      if (able.length === 0 || isStopped()) continue
-      const life = pick(this.#random, doomed.length > 0 && this.#random() < 0.8 ? doomed : able)
+      // The first to die has work in flight that all have seen, however long they take for that.
+      const isFirst = !this.#slow.hasMetDeath
+      const isOfDoomed = isFirst || (doomed.length > 0 && this.#random() < 0.8)
+      const mayDie = isOfDoomed ? doomed : able
+      if (mayDie.length === 0 || isStopped()) continue
+      const life = pick(this.#random, mayDie)
       const entry = journal.begin('', 'kill', life)
       await fleet.kill(life).catch((error) => journal.fault('', error.message, life))
       entry.end('dead')
@@ -141,6 +150,7 @@ class Trial {
       await delay(1000)
       left = await this.#unsettled(lives)
     }
+    this.#settledSeconds = (performance.now() - beganAt) / 1000
     for (const each of left) journal.fault('', `Still there at the end: ${each}`)
     // From now on nothing changes: after 5 s every list must be right.
     const slowestMs = Math.max(...lives.map((life) => life.slowestListMs))

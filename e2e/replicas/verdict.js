@@ -9,17 +9,32 @@ export function secondsOr(usual) {
   return Number(process.env.REPLICA_SECONDS || usual)
 }
 
+const expected = {
+  put: [200, 201, 409],
+  rollback: [201],
+  remove: [204, 404],
+  race: ['decided'],
+  get: [200, 404],
+  list: [200],
+  versions: [200],
+  download: [200, 404],
+}
+
+/** What never happened, and so was not tried. */
+export function missingOutcomes(counts) {
+  return Object.entries(expected).flatMap(([kind, outcomes]) =>
+    outcomes
+      .filter((outcome) => counts.of(kind, outcome) === 0)
+      .map((outcome) => `${kind} ${outcome}`),
+  )
+}
+
 /** Tells what happened; throws what was wrong, or what never happened and so proves nothing. */
-export function judge({ faults, told, counts, deaths, failedByDeath }, seconds) {
+export function judge({ faults, told, counts, failedByDeath }, seconds) {
   console.log(`  ${told}`)
   if (faults !== '') throw new Error(`What was wrong:\n    ${faults}`)
   if (seconds < 30) return
-  const expected = { put: [200, 201, 409], rollback: [201], remove: [204, 404], race: ['decided'] }
-  Object.assign(expected, { get: [200, 404], list: [200], versions: [200], download: [200, 404] })
-  const missing = Object.entries(expected)
-    .flatMap(([kind, outcomes]) => outcomes.map((outcome) => ({ kind, outcome })))
-    .filter(({ kind, outcome }) => counts.of(kind, outcome) === 0)
-    .map(({ kind, outcome }) => `${kind} ${outcome}`)
-  if (deaths === 0 || failedByDeath === 0) missing.push('a death with work in flight')
+  const missing = missingOutcomes(counts)
+  if (failedByDeath === 0) missing.push('a death with work in flight')
   if (missing.length > 0) throw new Error(`These never happened: ${missing.join(', ')}.`)
 }
