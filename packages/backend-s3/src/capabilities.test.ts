@@ -1,6 +1,6 @@
 // What is found of stores that lack something, and what a backend does about it.
 
-import { bytesOf, isImageError } from '@backing-image/core'
+import { bytesOf, isImageError, readAll } from '@backing-image/core'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { S3Backend } from './index.ts'
@@ -95,6 +95,33 @@ tests(
     assert.is(backend.writeRefusal, undefined)
     await backend.close()
     assert.equal(leftovers(server), [])
+  }),
+)
+
+tests(
+  'a store without exclusive creation is asked twice before an object counts as absent',
+  onServer(async (server) => {
+    const when = ({ headers }: { headers: object }): boolean => 'if-none-match' in headers
+    const rule = server.on(
+      { operation: 'PutObject', when },
+      { kind: 'refuse', status: 501, code: 'NotImplemented' },
+    )
+    const backend = await S3Backend.open({ ...settingsFor(server), singleWriter: true })
+    await backend.put('a/b', bytesOf('there'))
+    const missOnce = () =>
+      server.on({ times: 1 }, { kind: 'refuse', status: 404, code: 'NoSuchKey' })
+    missOnce()
+    assert.is(String(await readAll(await backend.get('a/b'))), 'there')
+    missOnce()
+    assert.is((await backend.stat('a/b')).size, 5)
+    assert.ok(isImageError(await outcome(backend.get('a/c')), 'not_found'))
+    await backend.close()
+
+    rule.lift()
+    const sure = await S3Backend.open(settingsFor(server))
+    missOnce()
+    assert.ok(isImageError(await outcome(sure.get('a/b')), 'not_found'))
+    await sure.close()
   }),
 )
 

@@ -95,18 +95,30 @@ export class S3Backend implements Backend, Unfinished, Probe, Presign, Scan {
 
   async get(key: string, options: GetOptions = {}): Promise<Bytes> {
     assertKey(key)
-    return await readObject(this.#bucket, key, options, this.#readLimits)
+    return await this.#sure(() => readObject(this.#bucket, key, options, this.#readLimits))
   }
 
   async stat(key: string): Promise<Stat> {
     assertKey(key)
     const what = `look at ${key}`
     try {
-      const head = await this.#bucket.send(new HeadObjectCommand(this.#bucket.at(key)), { what })
+      const head = await this.#sure(() =>
+        this.#bucket.send(new HeadObjectCommand(this.#bucket.at(key)), { what }),
+      )
       return { key, ...foundOf(head) }
     } catch (error) {
       if (isImageError(error, 'not_found')) await this.#assertBucket(what)
       throw error
+    }
+  }
+
+  /** A store that can not create exclusively may miss an object that is just being replaced: Swift does. */
+  async #sure<T>(ask: () => Promise<T>): Promise<T> {
+    try {
+      return await ask()
+    } catch (error) {
+      if (this.#exclusion === 'conditional' || !isImageError(error, 'not_found')) throw error
+      return await ask()
     }
   }
 
