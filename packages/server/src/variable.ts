@@ -97,8 +97,8 @@ export const certificatesFile: Variable<string> = variable(
   (path) => {
     try {
       const certificates = readFileSync(path, 'latin1').match(certificatePem) ?? []
-      for (const each of certificates) new X509Certificate(each)
-      return certificates.length > 0 ? path : undefined
+      const subjects = certificates.map((each) => new X509Certificate(each).subject)
+      return subjects.length > 0 ? path : undefined
     } catch {
       return undefined
     }
