@@ -4,6 +4,7 @@
 
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { startCeph } from '../e2e/servers/ceph.js'
 import { root } from '../scripts/install.js'
 import { atLeast, figure, inTurns, mebibytes, seconds, under } from './figure.js'
@@ -18,6 +19,8 @@ const uploads = 8
 const uploadMebibytes = 256
 const residentMaxMebibytes = 300
 const port = 9790
+/** What was deleted or replaced is taken away then, and must not be while something is measured. */
+const garbageSeconds = 2
 /** As backend-s3 has them, for rclone. */
 const partBytes = '8M'
 const partsAtOnce = '3'
@@ -28,7 +31,7 @@ export async function measure({ folder, scale, rounds, say }) {
   const size = Math.ceil(fileMebibytes * scale)
   say(`making a random file of ${size} MiB, and starting Ceph`)
   await makeRandomFile(input, size)
-  const ceph = await startCeph({ port, folder: join(folder, 'ceph') })
+  const ceph = await startCeph({ port, folder: join(folder, 'ceph'), garbageSeconds })
   try {
     const bucket = { ...ceph, bucket: 'bench' }
     const direct = await startDirect(bucket)
@@ -51,28 +54,38 @@ async function speedFigures({ input, size, server, direct, bucket }, options) {
     return parseStored(output)
   }
   let image
+  const ready = async () => {
+    await warm(input)
+    await delay(3000 * garbageSeconds)
+  }
   const times = await inTurns(options, seconds, {
     'up, ours': async () => {
-      await warm(input)
       if (image) await removeImage(server, image)
+      await ready()
       return await timed(async () => (image = await uploaded()))
     },
     'up, direct': async () => {
-      await warm(input)
+      await ready()
       return await timed(() => direct.ask('up', input))
     },
     'up, lib-storage': async () => {
-      await warm(input)
+      await ready()
       return await timed(() => direct.ask('up by lib-storage', input))
     },
     'up, rclone': async () => {
-      await warm(input)
+      await ready()
       return await timed(() =>
         run('rclone', [...rcloneFlags(bucket), 'copyto', input, ':s3:bench/rclone']),
       )
     },
-    'down, ours': () => timed(() => run('curl', ['-sS', '-f', '-o', copy, image.links.download])),
-    'down, direct': () => timed(() => direct.ask('down', copy)),
+    'down, ours': async () => {
+      await ready()
+      return await timed(() => run('curl', ['-sS', '-f', '-o', copy, image.links.download]))
+    },
+    'down, direct': async () => {
+      await ready()
+      return await timed(() => direct.ask('down', copy))
+    },
   })
   await run('cmp', [input, copy])
   const against = { show: seconds }
@@ -161,7 +174,9 @@ function rcloneFlags({ endpoint, accessKey, secretKey }) {
 
 /** The client code of backend-s3 in a process of its own, which answers one line with another. */
 async function startDirect(bucket) {
-  const child = begin(process.execPath, [join(root, 'bench/s3-direct.js')], {
+  // As the server's program has them.
+  const flags = ['--min-semi-space-size=16', '--heap-growing-percent=50']
+  const child = begin(process.execPath, [...flags, join(root, 'bench/s3-direct.js')], {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     env: environmentOf(bucket),
   })

@@ -14,15 +14,15 @@ const secretKey = 'testsecret'
 
 /**
  * Starts Ceph in `folder`, which is emptied first. Resolves when S3 answers at `endpoint`; `stop` ends
- * every process of it.
+ * every process of it. What is deleted takes room, 12 GiB in all, for `garbageSeconds` and a half more.
  */
-export async function startCeph({ port, folder }) {
+export async function startCeph({ port, folder, garbageSeconds = 60 }) {
   requireTools('ceph', 'ceph-authtool', 'ceph-mon', 'ceph-osd', 'monmaptool', 'radosgw')
   rmSync(folder, { recursive: true, force: true })
   for (const name of ['mon', 'osd', 'run', 'log'])
     mkdirSync(join(folder, name), { recursive: true })
   const fsid = randomUUID()
-  writeFileSync(join(folder, 'ceph.conf'), configuration(folder, port, fsid))
+  writeFileSync(join(folder, 'ceph.conf'), configuration({ folder, port, fsid, garbageSeconds }))
   const env = { ...process.env, CEPH_CONF: join(folder, 'ceph.conf') }
   const servers = new Servers(join(folder, 'log'), { env })
   const tool = (program, ...args) => run(program, args, { env, timeoutMs: 120_000 })
@@ -83,7 +83,7 @@ async function makeKeys(folder, tool) {
 }
 
 /** One copy of everything, in memory, with no daemon that is not needed to serve S3. */
-function configuration(folder, port, fsid) {
+function configuration({ folder, port, fsid, garbageSeconds }) {
   const settings = {
     fsid,
     'mon host': `[v2:127.0.0.1:${port + 1},v1:127.0.0.1:${port + 2}]`,
@@ -127,9 +127,9 @@ function configuration(folder, port, fsid) {
     'rgw override bucket index max shards': 1,
     'rgw thread pool size': 32,
     'rgw enable usage log': false,
-    // Deleted bytes are freed within a minute, not after hours.
-    'rgw gc obj min wait': 60,
-    'rgw gc processor period': 30,
+    // Deleted bytes are freed soon, not after hours.
+    'rgw gc obj min wait': garbageSeconds,
+    'rgw gc processor period': Math.ceil(garbageSeconds / 2),
   }
   const lines = Object.entries(settings).map(([name, value]) => `${name} = ${value}`)
   return `[global]\n${lines.join('\n')}\n`
