@@ -43,11 +43,11 @@ async function mirror() {
 }
 
 /**
- * Writes that Debian to `path` as a raw ext4 disk of `sizeBytes`, a sparse file. Resolves to how many
- * bytes it really takes.
+ * Writes that Debian, or `part` of it, to `path` as a raw ext4 disk of `sizeBytes`, a sparse file.
+ * Resolves to how many bytes it really takes.
  */
-export async function makeDebianDisk(path, sizeBytes) {
-  const folder = await debianRoot()
+export async function makeDebianDisk(path, sizeBytes, part = '') {
+  const folder = join(await debianRoot(), part)
   const blocks = sizeBytes / 4096
   // Without the lazy parts, so that the disk is as it would be after an installation.
   const options = ['-q', '-F', '-b', '4096', '-E', 'lazy_itable_init=0', '-L', 'root', '-d', folder]

@@ -14,7 +14,7 @@ require('node:v8').setFlagsFromString('--semi-space-growth-factor=16')
 
 // An upload to S3 keeps part buffers, which V8 counts with its small old heap: it may come to collect
 // all of it for each 30 MiB that pass. One that may grow by half in between is collected less often;
-// twice that took 60 MiB more with eight uploads, and was no faster.
+// one that may grow threefold took 60 MiB more with eight uploads, and was hardly faster.
 require('node:v8').setFlagsFromString('--heap-growing-percent=50')
 
 import('../dist/main.js').catch((error) => {
