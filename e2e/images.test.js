@@ -26,11 +26,12 @@ testImages('real images on a disk', {
   },
 })
 
-for (const [name, start, env] of [
-  ['Ceph', startCeph, {}],
+const stores = [
+  { name: 'Ceph', start: startCeph, env: {} },
   // It can not create exclusively.
-  ['Swift', startSwift, { S3_SINGLE_WRITER: 'true' }],
-]) {
+  { name: 'Swift', start: startSwift, env: { S3_SINGLE_WRITER: 'true' } },
+]
+for (const { name, start, env } of stores) {
   let store
   testImages(`real images on ${name}`, {
     folder,
