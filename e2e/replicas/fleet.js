@@ -9,6 +9,8 @@ class Life {
   killedAt = Infinity
   /** The longest that a list took to answer, which tells how slow machine and store are. */
   slowestListMs = 0
+  /** The longest that a look at the store took: a get, all versions of a name, or a list. */
+  slowestLookMs = 0
 
   constructor({ slot, generation, server, url, journal }) {
     Object.assign(this, { slot, server, url })

@@ -5,6 +5,7 @@ import { listPath, request, sha512Of } from '../durability/client.js'
 
 /** The promise of the list of names and of events, docs/api.md. */
 export const promisedAgeMs = 5000
+const lookKinds = ['get', 'versions', 'list']
 
 export class Looks {
   #model
@@ -29,6 +30,9 @@ export class Looks {
       const answer = await send(life.url)
       const endedAt = entry.end(answer.status)
       this.#counts.add(kind, answer.status)
+      if (lookKinds.includes(kind)) {
+        life.slowestLookMs = Math.max(life.slowestLookMs, endedAt - beganAt)
+      }
       if (answer.status >= 500 && answer.status !== 503) {
         this.#journal.fault(name, `${what} was answered ${answer.status} ${answer.body}`, life)
       }

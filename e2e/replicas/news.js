@@ -59,7 +59,7 @@ export class News {
     const lateMs = at === undefined ? Infinity : at - endedAt
     // A look at the store that began just before the change is followed by one that shows it: where
     // looks take long, two of them.
-    const slackMs = this.#journal.lateMs(endedAt, at ?? Infinity) + 2 * other.slowestListMs
+    const slackMs = this.#journal.lateMs(endedAt, at ?? Infinity) + 2 * other.slowestLookMs
     if (this.#isExcused(change, other)) return
     if (at !== undefined) {
       this.told += 1
