@@ -31,6 +31,18 @@ export interface PutOptions {
   /** Create, never replace. For bodies up to `exclusiveBytesMax`. */
   ifAbsent?: boolean
   signal?: AbortSignal
+  /**
+   * Told how many bytes from the beginning are durable by now: not after each chunk, but often enough
+   * that who goes on after a crash loses little. Only stores with `remains` call it.
+   */
+  onDurable?: (bytes: number) => void
+  /**
+   * Asked with the error when the put fails: true leaves what is unfinished as it is, for `remains`. A
+   * process that dies leaves it without being asked. Absent: nothing is left.
+   */
+  keep?: (error: unknown) => boolean
+  /** The bytes that come follow these, which the store itself holds: only of remains without `read`. */
+  after?: Remains
 }
 
 export interface GetOptions {
@@ -106,6 +118,29 @@ export interface Unfinished {
   discard(id: string): Promise<void>
 }
 
+/** What a put left that another put of the same key can go on from. */
+export interface Remains {
+  /** As UnfinishedPut has it. */
+  id: string
+  /** So many bytes from the beginning are there, and durable. */
+  offset: number
+  /**
+   * Those bytes, to be put once more: a successor never writes into the file of another. Absent where
+   * the store itself goes on after them (PutOptions.after); then nobody has seen those bytes again.
+   */
+  read?: (signal?: AbortSignal) => Promise<Bytes>
+}
+
+/** Optional power: a put that ended early, or whose process did, can be gone on with. */
+export interface Resumable {
+  /**
+   * What the process `owner` left of a put of `key`, of which `onDurable` had told `durableBytes`.
+   * Undefined where there is nothing of use. Asked only when that put is over, or its owner has lost
+   * the work; what it left stays until `discard`.
+   */
+  remains(key: string, owner: string, durableBytes: number): Promise<Remains | undefined>
+}
+
 /** Optional power: this store can prove that a process which worked on it is dead. */
 export interface Owners {
   /** This process, to the others that share the store; at most 100 characters. */
@@ -174,6 +209,10 @@ export function hasScan(backend: Backend): backend is Backend & Scan {
 
 export function hasUnfinished(backend: Backend): backend is Backend & Unfinished {
   return 'unfinished' in backend && 'discard' in backend
+}
+
+export function hasResumable(backend: Backend): backend is Backend & Resumable {
+  return 'remains' in backend
 }
 
 export function hasOwners(backend: Backend): backend is Backend & Owners {

@@ -3,12 +3,15 @@
 //
 //   <name>-<uuid>/backing                the bytes: a plain raw or qcow2 file, usable without us
 //   <name>-<uuid>/backing.cfg            Longhorn's record of that file
+//   <name>-<uuid>/blocks                 the block index: 33 bytes for each 4 MiB
 //   .catalog/<name>/<version>.json       the published version record; its presence means "ready"
 //   .jobs/<name>-<uuid>/<epoch>.json       a claim on the work; epoch 1 made it, a take-over adds one
 //   .jobs/<name>-<uuid>/<epoch>.beat.json  counter and progress, written only by that epoch's owner
+//   .jobs/<name>-<uuid>/source.json        where the bytes come from, with its secrets, until it ends
 //   .jobs/<name>-<uuid>/cancel.json        a wish to stop
 //   .jobs/<name>-<uuid>/end.json           the outcome
 //   .marks/<name>-<uuid>/<id>.json       "I may be removing these bytes": forbids new references
+//   .marks/<name>-<uuid>/corrupt.json    "these bytes are not what was stored", and what serves instead
 //
 // A name may hold "-", so `<name>-<uuid>` is read from its end: the last 8 characters are the uuid.
 
@@ -95,6 +98,10 @@ export function configKey(name: string, uuid: string): string {
   return `${ingestId(name, uuid)}/backing.cfg`
 }
 
+export function blocksKey(name: string, uuid: string): string {
+  return `${ingestId(name, uuid)}/blocks`
+}
+
 /** The name and uuid that a bytes key names; undefined when it is no key of bytes. */
 export function parseBytesKey(key: string): { name: string; uuid: string } | undefined {
   return key.endsWith('/backing') ? parseIngestId(key.slice(0, -'/backing'.length)) : undefined
@@ -105,7 +112,7 @@ export function isOwnForm(key: string): boolean {
   const [first = '', second, ...rest] = key.split('/')
   if (first.startsWith('.')) return true
   if (second === undefined || rest.length > 0) return false
-  return ['backing', 'backing.cfg'].includes(second) && parseIngestId(first) !== undefined
+  return ['backing', 'backing.cfg', 'blocks'].includes(second) && parseIngestId(first) !== undefined
 }
 
 export function bytesPrefix(name: string, uuid: string): string {
@@ -140,6 +147,10 @@ export function beatKey(name: string, uuid: string, epoch: number): string {
   return `${jobPrefix(name, uuid)}${epoch}.beat.json`
 }
 
+export function sourceKey(name: string, uuid: string): string {
+  return `${jobPrefix(name, uuid)}source.json`
+}
+
 export function cancelKey(name: string, uuid: string): string {
   return `${jobPrefix(name, uuid)}cancel.json`
 }
@@ -151,14 +162,16 @@ export function endKey(name: string, uuid: string): string {
 /** What one file of a job is. */
 export type JobFile =
   | { name: string; uuid: string; kind: 'claim' | 'beat'; epoch: number }
-  | { name: string; uuid: string; kind: 'cancel' | 'end' }
+  | { name: string; uuid: string; kind: 'source' | 'cancel' | 'end' }
 
 export function parseJobKey(key: string): JobFile | undefined {
-  const match = /^\.jobs\/([^/]+)\/(?:([1-9][0-9]{0,8})(\.beat)?|(cancel|end))\.json$/.exec(key)
+  const match = /^\.jobs\/([^/]+)\/(?:([1-9][0-9]{0,8})(\.beat)?|(source|cancel|end))\.json$/.exec(
+    key,
+  )
   const ingest = parseIngestId(match?.[1] ?? '')
   if (!match || !ingest) return undefined
   const word = match[4]
-  if (word === 'cancel' || word === 'end') return { ...ingest, kind: word }
+  if (word === 'source' || word === 'cancel' || word === 'end') return { ...ingest, kind: word }
   return { ...ingest, kind: match[3] ? 'beat' : 'claim', epoch: Number(match[2]) }
 }
 
@@ -170,8 +183,19 @@ export function markKey(name: string, uuid: string, id: string): string {
   return `${markPrefix(name, uuid)}${id}.json`
 }
 
-/** The name and uuid that a mark forbids. */
+/** The name and uuid that a mark of a remover forbids. */
 export function parseMarkKey(key: string): { name: string; uuid: string } | undefined {
-  const match = /^\.marks\/([^/]+)\/[^/]+\.json$/.exec(key)
-  return match ? parseIngestId(match[1] ?? '') : undefined
+  const [, id = '', mark] = /^\.marks\/([^/]+)\/([^/]+)\.json$/.exec(key) ?? []
+  return mark === undefined || mark === 'corrupt' ? undefined : parseIngestId(id)
+}
+
+/** The mark of bytes that are not what was stored. No remover's: it forbids nothing. */
+export function corruptKey(name: string, uuid: string): string {
+  return `${markPrefix(name, uuid)}corrupt.json`
+}
+
+/** The name and uuid of the bytes that a mark calls corrupt. */
+export function parseCorruptKey(key: string): { name: string; uuid: string } | undefined {
+  const [, id] = /^\.marks\/([^/]+)\/corrupt\.json$/.exec(key) ?? []
+  return id === undefined ? undefined : parseIngestId(id)
 }

@@ -20,6 +20,7 @@ import {
   markKey,
   markPrefix,
   parseBytesKey,
+  parseMarkKey,
   recordKey,
   recordPrefix,
 } from './layout.ts'
@@ -153,9 +154,8 @@ function assertOwnBytes(record: VersionRecord): void {
 /** Whether anybody may be removing the bytes of a record. */
 export async function isMarked(backend: Backend, record: VersionRecord): Promise<boolean> {
   for (const { name, uuid } of bytesOfRecord(record)) {
-    for await (const mark of backend.list(markPrefix(name, uuid))) {
-      void mark
-      return true
+    for await (const { key } of backend.list(markPrefix(name, uuid))) {
+      if (parseMarkKey(key)) return true
     }
   }
   return false
