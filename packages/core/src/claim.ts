@@ -28,6 +28,13 @@ export interface Beat {
   count: number
   state: WorkState
   processedSize: number
+  /** Bytes to come in all, once the source has told. */
+  size?: number
+  /** What a successor can go on from: bytes from the beginning that are durable, and of which edition. */
+  durableSize?: number
+  validator?: string
+  /** The owner has let go of the work on purpose: nobody has to wait for the end of its lease. */
+  released?: boolean
   at: string
 }
 
@@ -61,14 +68,22 @@ export class OwnJob {
   readonly #controller = new AbortController()
   state: WorkState = 'starting'
   processedSize = 0
+  /** See Beat. */
+  size: number | undefined
+  durableSize = 0
+  validator: string | undefined
+  released = false
+  /** Why the work must stop; undefined while it may go on. */
+  stopped: 'deleted' | 'lost' | 'stopping' | undefined
   /** Whether the storage was given all bytes: from then on they may be there, whatever it says. */
   bytesGiven = false
   count = 0
   /** When the last beat succeeded, by this process's monotonic clock. */
   beatAtMs: number = performance.now()
 
-  constructor(claim: Claim) {
+  constructor(claim: Claim, state: WorkState = 'starting') {
     this.claim = claim
+    this.state = state
   }
 
   /** Aborts when the work is cancelled, or its lease may be lost. */
@@ -76,7 +91,8 @@ export class OwnJob {
     return this.#controller.signal
   }
 
-  stop(reason: ImageError): void {
+  stop(reason: ImageError, why: 'deleted' | 'lost' | 'stopping' = 'lost'): void {
+    this.stopped ??= why
     this.#controller.abort(reason)
   }
 
@@ -85,6 +101,10 @@ export class OwnJob {
       count: this.count,
       state: this.state,
       processedSize: this.processedSize,
+      ...(this.size !== undefined && { size: this.size }),
+      ...(this.durableSize > 0 && { durableSize: this.durableSize }),
+      ...(this.validator !== undefined && { validator: this.validator }),
+      ...(this.released && { released: true }),
       at: new Date().toISOString(),
     }
   }

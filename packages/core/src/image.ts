@@ -68,7 +68,7 @@ export function imageOfRecord(record: VersionRecord): Image {
 /** Work in flight, or failed. */
 export function imageOfJob(job: Job): Image {
   const { claim, beat, end } = job
-  const size = claim.size ?? 0
+  const size = beat.size ?? claim.size ?? 0
   const processedSize = beat.processedSize
   const share = size > 0 ? Math.floor((processedSize / size) * 100) : 0
   return {

@@ -1,9 +1,11 @@
 // Work in flight: claims, beats and outcomes as small objects, each written by one process. A lease
 // needs no clock: it has run out when the same beat has been read again and again (docs/layout.md).
 
-import { type Backend, type Stat, bytesOf, hasOwners, readAll } from './backend.ts'
-import { type Beat, type Claim, type End, type Job, type NewJob, OwnJob } from './claim.ts'
-import { ImageError, asError, isImageError, orUndefined } from './errors.ts'
+import pLimit from 'p-limit'
+import { type Backend, bytesOf, hasOwners } from './backend.ts'
+import { type Claim, type End, type Job, type NewJob, OwnJob, type WorkState } from './claim.ts'
+import { ImageError, asError, isImageError } from './errors.ts'
+import { type Epoch, JobFiles } from './job-files.ts'
 import {
   beatKey,
   bytesPrefix,
@@ -13,16 +15,17 @@ import {
   endKey,
   ingestId,
   jobPrefix,
-  jobsPrefix,
   layoutVersion,
   markPrefix,
   parseJobKey,
+  sourceKey,
 } from './layout.ts'
-import { freshId, parseObject } from './record.ts'
+import { freshId } from './record.ts'
 
 const beatIntervalMs = 5000
 /** An owner that could not beat for so long stops: a successor may have begun. */
 const beatSilenceMaxMs = 20_000
+const beatsAtOnce = 32
 
 /** The jobs of a store, and the beats of those that are this process's own. */
 export class Jobs {
@@ -31,8 +34,9 @@ export class Jobs {
   readonly #onProblem: (error: Error) => void
   readonly #own = new Map<string, OwnJob>()
   readonly #draw: () => string
-  readonly #cache = new Map<string, { tag: string; value: object }>()
+  readonly #files: JobFiles
   readonly #timer: NodeJS.Timeout
+  #ticks = 0
 
   /** `draw` gives uuids, of which those in use are passed over. */
   constructor(backend: Backend, onProblem: (error: Error) => void, draw: () => string = drawUuid) {
@@ -40,12 +44,16 @@ export class Jobs {
     this.#owner = hasOwners(backend) ? backend.owner : freshId()
     this.#onProblem = onProblem
     this.#draw = draw
-    this.#timer = setInterval(() => void this.beatAll(), beatIntervalMs)
+    this.#files = new JobFiles(backend, onProblem, (name, uuid) => this.own(name, uuid))
+    this.#timer = setInterval(() => void this.beatAll(++this.#ticks % 2 === 0), beatIntervalMs)
     this.#timer.unref()
   }
 
-  /** Reserves a uuid by creating the first claim, and owns the work from then on. */
-  async begin(work: NewJob): Promise<OwnJob> {
+  /**
+   * Reserves a uuid by creating the first claim, and owns the work from then on. `source` is what a
+   * successor needs to do it, secrets and all: it is kept beside the claim until the work ends.
+   */
+  async begin(work: NewJob, source?: object): Promise<OwnJob> {
     for (;;) {
       const uuid = this.#draw()
       const claim = this.#claim(work, uuid, 1, new Date().toISOString())
@@ -59,12 +67,22 @@ export class Jobs {
         await this.#backend.delete(claimKey(work.name, uuid, 1))
         continue
       }
-      return this.#take(claim)
+      if (source === undefined) return this.#take(claim)
+      // Queued from here on: a process that dies before has accepted nothing.
+      const own = this.#take(claim, 'pending')
+      try {
+        await this.#put(sourceKey(work.name, uuid), source, true)
+      } catch (error) {
+        this.release(own)
+        await this.remove(work.name, uuid)
+        throw error
+      }
+      return own
     }
   }
 
   /** Takes the work of a job whose lease is over; undefined when another process was faster. */
-  async takeOver(job: Job): Promise<OwnJob | undefined> {
+  async takeOver(job: Job, state: WorkState = 'starting'): Promise<OwnJob | undefined> {
     const epoch = job.epoch + 1
     const claim = this.#claim(job.claim, job.uuid, epoch, job.claim.createdAt)
     try {
@@ -73,7 +91,27 @@ export class Jobs {
       if (isImageError(error, 'already_exists')) return undefined
       throw error
     }
-    return this.#take(claim)
+    return this.#take(claim, state)
+  }
+
+  /** All jobs as the store has them now; with a name, those of it. Own ones as they really stand. */
+  async list(name?: string): Promise<Job[]> {
+    return await this.#files.list(name)
+  }
+
+  /** One job as the store has it now; undefined when nothing claims it. */
+  async get(name: string, uuid: string): Promise<Job | undefined> {
+    return await this.#files.get(name, uuid)
+  }
+
+  /** What `begin` was given as source; undefined when that is not there, or no more. */
+  async source(name: string, uuid: string): Promise<object | undefined> {
+    return await this.#files.source(name, uuid)
+  }
+
+  /** All who worked on it, the newest first; the own epoch as it really stands. */
+  async epochs(own: OwnJob): Promise<Epoch[]> {
+    return await this.#files.epochs(own)
   }
 
   own(name: string, uuid: string): OwnJob | undefined {
@@ -84,42 +122,21 @@ export class Jobs {
     return [...this.#own.values()]
   }
 
-  /** All jobs as the store has them now; with a name, those of it. Own ones as they really stand. */
-  async list(name?: string): Promise<Job[]> {
-    const files = new Map<string, Stat[]>()
-    const keys = new Set<string>()
-    for await (const stat of this.#backend.list(jobsPrefix)) {
-      keys.add(stat.key)
-      const file = parseJobKey(stat.key)
-      if (!file || (name !== undefined && file.name !== name)) continue
-      const id = ingestId(file.name, file.uuid)
-      files.set(id, [...(files.get(id) ?? []), stat])
-    }
-    for (const key of this.#cache.keys()) if (!keys.has(key)) this.#cache.delete(key)
-    const jobs = await Promise.all([...files.values()].map((stats) => this.#job(stats)))
-    return jobs.filter((job) => job !== undefined)
-  }
-
-  /** One job as the store has it now; undefined when nothing claims it. */
-  async get(name: string, uuid: string): Promise<Job | undefined> {
-    const stats: Stat[] = []
-    for await (const stat of this.#backend.list(jobPrefix(name, uuid))) stats.push(stat)
-    return this.#job(stats)
-  }
-
   /** Throws `aborted` when the own work was cancelled, ended or taken over. */
   async assertOwned(own: OwnJob): Promise<void> {
     const { name, uuid, epoch } = own.claim
     const job = await this.get(name, uuid)
-    if (!job || job.cancelled || job.end || job.epoch !== epoch) {
-      throw new ImageError('aborted', `${name} was deleted, or taken over, meanwhile.`)
-    }
+    const isOver = !job || job.cancelled || job.end !== undefined
+    if (!isOver && job.epoch === epoch) return
+    own.stopped ??= isOver ? 'deleted' : 'lost'
+    throw new ImageError('aborted', `${name} was deleted, or taken over, meanwhile.`)
   }
 
   /** Asks the owner to stop, whoever that is. */
   async cancel(name: string, uuid: string): Promise<void> {
     await this.#put(cancelKey(name, uuid), { at: new Date().toISOString() }, false)
-    this.own(name, uuid)?.stop(new ImageError('aborted', `${name} was deleted meanwhile.`))
+    const error = new ImageError('aborted', `${name} was deleted meanwhile.`)
+    this.own(name, uuid)?.stop(error, 'deleted')
   }
 
   /** Writes the outcome of work that failed and lets go of it. */
@@ -130,7 +147,17 @@ export class Jobs {
       // Somebody ended it before: theirs stands.
       if (!isImageError(error, 'already_exists')) throw error
     })
+    await this.#backend.delete(sourceKey(name, uuid))
     await this.#backend.delete(beatKey(name, uuid, own.claim.epoch))
+  }
+
+  /** Leaves own work, with all that is known of it, to whoever finds it first. */
+  async handOver(own: OwnJob): Promise<void> {
+    const { name, uuid, epoch } = own.claim
+    this.release(own)
+    own.released = true
+    own.count += 1
+    await this.#put(beatKey(name, uuid, epoch), own.beat(), false)
   }
 
   /** Forgets that this process owns it: no beat is written from now on. */
@@ -149,9 +176,14 @@ export class Jobs {
     for (const key of [...claims, ...others]) await this.#backend.delete(key)
   }
 
-  /** Beats for every own job and looks whether it may go on; never rejects. */
-  async beatAll(): Promise<void> {
-    await Promise.all(this.ownJobs().map((own) => this.#beat(own)))
+  /**
+   * Beats for every own job and looks whether it may go on; never rejects. What only waits in the
+   * queue beats seldom, for it may be much; it is looked at when its turn comes.
+   */
+  async beatAll(withPending: boolean = true): Promise<void> {
+    const limit = pLimit(beatsAtOnce)
+    const beating = this.ownJobs().filter((own) => withPending || own.state !== 'pending')
+    await Promise.all(beating.map((own) => limit(() => this.#beat(own))))
   }
 
   close(): void {
@@ -174,8 +206,8 @@ export class Jobs {
     }
   }
 
-  #take(claim: Claim): OwnJob {
-    const own = new OwnJob(claim)
+  #take(claim: Claim, state?: WorkState): OwnJob {
+    const own = new OwnJob(claim, state)
     this.#own.set(ingestId(claim.name, claim.uuid), own)
     return own
   }
@@ -200,7 +232,7 @@ export class Jobs {
       )
     }
     try {
-      await this.assertOwned(own)
+      if (own.state !== 'pending') await this.assertOwned(own)
       // It may have been let go of while the store was asked.
       if (this.own(name, uuid) !== own) return
       own.count += 1
@@ -209,54 +241,6 @@ export class Jobs {
     } catch (error) {
       if (isImageError(error, 'aborted')) return own.stop(error)
       this.#onProblem(asError(error))
-    }
-  }
-
-  async #job(stats: Stat[]): Promise<Job | undefined> {
-    let claimStat: Stat | undefined
-    let epoch = 0
-    for (const stat of stats) {
-      const file = parseJobKey(stat.key)
-      if (file?.kind !== 'claim' || file.epoch < epoch) continue
-      epoch = file.epoch
-      claimStat = stat
-    }
-    const claim = claimStat && ((await this.#read(claimStat)) as Claim | undefined)
-    if (!claim) return undefined
-    const { name, uuid } = claim
-    const find = (key: string): Stat | undefined => stats.find((stat) => stat.key === key)
-    const endStat = find(endKey(name, uuid))
-    const beatStat = find(beatKey(name, uuid, epoch))
-    const end = endStat && ((await this.#read(endStat)) as End | undefined)
-    const own = this.own(name, uuid)
-    const mine = own?.claim.epoch === epoch
-    const beat = mine ? own.beat() : beatStat && ((await this.#read(beatStat)) as Beat | undefined)
-    return {
-      name,
-      uuid,
-      claim,
-      epoch,
-      beat: beat ?? { count: 0, state: 'starting', processedSize: 0, at: claim.createdAt },
-      ...(end && endStat ? { end, endedAtNs: endStat.modifiedAt } : {}),
-      cancelled: find(cancelKey(name, uuid)) !== undefined,
-      mine,
-    }
-  }
-
-  /** A small object of a job, from memory when its tag is known; undefined when it has gone. */
-  async #read(stat: Stat): Promise<object | undefined> {
-    const cached = this.#cache.get(stat.key)
-    if (cached?.tag === stat.tag) return cached.value
-    const bytes = await orUndefined(this.#backend.get(stat.key))
-    if (!bytes) return undefined
-    try {
-      const value = parseObject(stat.key, (await readAll(bytes)).toString())
-      this.#cache.set(stat.key, { tag: stat.tag, value })
-      return value
-    } catch (error) {
-      if (!isImageError(error, 'data_loss')) throw error
-      this.#onProblem(error)
-      return undefined
     }
   }
 

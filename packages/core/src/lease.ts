@@ -52,7 +52,12 @@ export class Leases {
       if (job.mine || job.end) continue
       const id = ingestId(job.name, job.uuid)
       ids.add(id)
-      if (this.#isSilent(id, job, readAtMs) || (await this.#isGone?.(job.claim.owner))) {
+      const isReleased = job.beat.released === true
+      if (
+        isReleased ||
+        this.#isSilent(id, job, readAtMs) ||
+        (await this.#isGone?.(job.claim.owner))
+      ) {
         over.push(job)
       }
     }
