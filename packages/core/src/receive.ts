@@ -1,7 +1,7 @@
 // The one pipe: bytes of any source pass through the hash threads and the format inspector into the
 // backend. The stream fails instead of ending when anything is wrong, so that nothing is committed.
 
-import type { Backend, Bytes, Stat } from './backend.ts'
+import type { Backend, Bytes, PutOptions, Remains, Stat } from './backend.ts'
 import { algorithmsFor, assertDigests } from './checksum.ts'
 import type { Digests } from './checksum.ts'
 import type { OwnJob } from './claim.ts'
@@ -23,6 +23,12 @@ export interface Receiving {
   settle(digests: Digests): Promise<unknown>
   /** Called now and then while bytes pass. */
   onProgress(): void
+  /** What the bytes must have, beside what the claim says. */
+  expected?: readonly string[]
+  /** The storage has the bytes before those that come, and goes on after them. */
+  after?: Remains
+  /** Whether what is unfinished stays for a successor; absent: never. */
+  keep?: (error: unknown) => boolean
   at?: Failpoint
 }
 
@@ -32,14 +38,22 @@ export async function receive(
   hasher: Hasher,
   receiving: Receiving,
 ): Promise<Facts> {
-  const { own, signal } = receiving
-  const { name, uuid, size } = own.claim
-  own.state = 'in-progress'
-  const checked = new CheckedBytes(hasher, receiving)
-  const stat = await backend.put(bytesKey(name, uuid), checked.pass(), {
+  const { own, signal, after, keep } = receiving
+  const { name, uuid } = own.claim
+  const size = sizeOf(own)
+  const key = bytesKey(name, uuid)
+  const options: PutOptions = {
     signal,
-    ...(size === undefined ? {} : { size }),
-  })
+    ...(size !== undefined && { size }),
+    ...(after && { after }),
+    ...(keep && { keep, onDurable: (bytes) => (own.durableSize = bytes) }),
+  }
+  own.state = 'in-progress'
+  own.processedSize = after?.offset ?? 0
+  const checked = new CheckedBytes(hasher, receiving)
+  const stat = await backend.put(key, after ? checked.tail() : checked.pass(), options)
+  // Nobody here has seen what the storage had already: that is read once.
+  if (after) await checked.readBack(await backend.get(key, { lend: true, signal }))
   await receiving.at?.('bytes stored')
   const facts = checked.facts(stat)
   const sha512 = own.claim.description.expected.find((each) => each.startsWith('sha512:'))
@@ -60,6 +74,7 @@ class CheckedBytes {
   readonly #receiving: Receiving
   #inspection: Inspection | undefined
   #digests: Digests | undefined
+  #passedBytes = 0
 
   constructor(hasher: Hasher, receiving: Receiving) {
     this.#hasher = hasher
@@ -67,20 +82,29 @@ class CheckedBytes {
   }
 
   async *pass(): AsyncGenerator<Uint8Array, void, undefined> {
-    const { own, bytes, sizeMax, signal, onProgress } = this.#receiving
-    const { size, description } = own.claim
-    const inspector = new FormatInspector()
-    const hashing = this.#hasher.digest(bytes, algorithmsFor(description.expected))
-    for await (const piece of hashing.bytes) {
-      own.processedSize += piece.length
+    yield* this.#check(this.#counted())
+  }
+
+  /** What follows the bytes that the storage has: they can only be judged once it has all. */
+  async *tail(): AsyncGenerator<Uint8Array, void, undefined> {
+    yield* this.#counted()
+    this.#receiving.own.bytesGiven = true
+  }
+
+  async readBack(stored: Bytes): Promise<void> {
+    for await (const piece of this.#check(stored)) void piece
+  }
+
+  /** The bytes as they arrive, within the size that was told and the limit. */
+  async *#counted(): AsyncGenerator<Uint8Array, void, undefined> {
+    const { own, bytes, sizeMax, onProgress } = this.#receiving
+    const size = sizeOf(own)
+    for await (const chunk of bytes) {
+      own.processedSize += chunk.length
       assertSize(own.processedSize, size, sizeMax)
-      inspector.write(piece)
       onProgress()
-      yield piece
-      signal.throwIfAborted()
+      yield chunk
     }
-    // Before anything is refused: only this lets the hash threads forget the stream.
-    this.#digests = await hashing.digests()
     if (size !== undefined && own.processedSize < size) {
       throw new ImageError(
         'cancelled',
@@ -92,19 +116,33 @@ class CheckedBytes {
         },
       )
     }
+  }
+
+  async *#check(bytes: Bytes): AsyncGenerator<Uint8Array, void, undefined> {
+    const { own, signal } = this.#receiving
+    const expected = [...own.claim.description.expected, ...(this.#receiving.expected ?? [])]
+    const inspector = new FormatInspector()
+    const hashing = this.#hasher.digest(bytes, algorithmsFor(expected))
+    for await (const piece of hashing.bytes) {
+      this.#passedBytes += piece.length
+      inspector.write(piece)
+      yield piece
+      signal.throwIfAborted()
+    }
+    // Before anything is refused: only this lets the hash threads forget the stream.
+    this.#digests = await hashing.digests()
     this.#inspection = inspector.end()
-    assertDigests(description.expected, this.#digests)
+    assertDigests(expected, this.#digests)
     await this.#receiving.settle(this.#digests)
     signal.throwIfAborted()
     own.bytesGiven = true
   }
 
   facts(stat: Stat): Facts {
-    const { processedSize } = this.#receiving.own
-    if (!this.#inspection || !this.#digests || stat.size !== processedSize) {
+    if (!this.#inspection || !this.#digests || stat.size !== this.#passedBytes) {
       throw new ImageError(
         'data_loss',
-        `The storage holds ${stat.size} bytes of ${processedSize} that were given to it.`,
+        `The storage holds ${stat.size} bytes of ${this.#passedBytes} that were given to it.`,
       )
     }
     return {
@@ -116,6 +154,11 @@ class CheckedBytes {
       warnings: this.#inspection.warnings,
     }
   }
+}
+
+/** How many bytes will come in all: the client said so, or the source did. */
+function sizeOf({ claim, size }: OwnJob): number | undefined {
+  return claim.size ?? size
 }
 
 function assertSize(received: number, size: number | undefined, sizeMax: number): void {
