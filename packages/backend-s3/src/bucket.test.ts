@@ -14,7 +14,6 @@ import { promisify } from 'node:util'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { Bucket, type BucketOptions } from './bucket.ts'
-import { proxyFor } from './connection.ts'
 import { storeCodeOf } from './failure.ts'
 import { FakeS3 } from './testing/index.ts'
 import { outcome, settingsFor } from './testing/store.ts'
@@ -186,27 +185,6 @@ tests('a request goes through the proxy, unless the host needs none', async () =
   bucket.close()
   proxy.closeAllConnections()
   await new Promise((resolve) => proxy.close(resolve))
-})
-
-tests('NO_PROXY names hosts, suffixes and ports', () => {
-  const proxies = { httpProxy: 'http://p:1', httpsProxy: 'http://p:2' }
-  const through = (endpoint: string, noProxy?: string): string | undefined =>
-    proxyFor({ endpoint, ...proxies, ...(noProxy === undefined ? {} : { noProxy }) })
-  assert.is(through('http://s3.example.org'), 'http://p:1')
-  assert.is(through('https://s3.example.org'), 'http://p:2')
-  for (const noProxy of [
-    '*',
-    'example.org',
-    '.example.org',
-    '*.example.org',
-    'x, S3.EXAMPLE.ORG',
-  ]) {
-    assert.is(through('http://s3.example.org', noProxy), undefined, noProxy)
-  }
-  assert.is(through('https://s3.example.org', 's3.example.org:443'), undefined)
-  for (const noProxy of ['', ',', 'ample.org', 's3.example.org:81', 's3', 'x.s3.example.org']) {
-    assert.is(through('http://s3.example.org', noProxy), 'http://p:1', noProxy)
-  }
 })
 
 tests('nothing is said on stderr, whatever the version of Node', async () => {

@@ -6,6 +6,7 @@ import { Agent as HttpsAgent } from 'node:https'
 import { connect } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { connect as connectSecurely, rootCertificates } from 'node:tls'
+import { proxyFor } from '@backing-image/core'
 import { NodeHttpHandler, type NodeHttpHandlerOptions } from '@smithy/node-http-handler'
 import { HttpsProxyAgent } from 'https-proxy-agent'
 
@@ -31,7 +32,8 @@ const idleSocketsMax = 64
 
 export function openConnections(options: ConnectionOptions): NodeHttpHandler {
   const isSecure = new URL(options.endpoint).protocol === 'https:'
-  const proxy = proxyFor(options)
+  const { httpProxy: http, httpsProxy: https, noProxy: no } = options
+  const proxy = proxyFor(new URL(options.endpoint), { http, https, no })
   const keeping: AgentOptions = {
     keepAlive: true,
     maxSockets: socketsMax,
@@ -114,23 +116,4 @@ export const silence: Record<'trace' | 'debug' | 'info' | 'warn' | 'error', Log>
   info: nothing,
   warn: nothing,
   error: nothing,
-}
-
-/** The proxy that leads to the endpoint; undefined where there is none. */
-export function proxyFor(options: ConnectionOptions): string | undefined {
-  const { protocol, hostname, port } = new URL(options.endpoint)
-  const isSecure = protocol === 'https:'
-  const endpointPort = port || (isSecure ? '443' : '80')
-  const isDirect = (options.noProxy ?? '')
-    .toLowerCase()
-    .split(/[\s,]+/)
-    .some((entry) => {
-      const [, name = '', onlyPort = ''] = /^(.*?)(?::(\d+))?$/.exec(entry) ?? []
-      if (onlyPort !== '' && onlyPort !== endpointPort) return false
-      if (name === '*') return true
-      const suffix = name.replace(/^\*?\.?/, '')
-      return suffix !== '' && (hostname === suffix || hostname.endsWith(`.${suffix}`))
-    })
-  if (isDirect) return undefined
-  return isSecure ? options.httpsProxy : options.httpProxy
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { ConfigError, type Environment, readClientConfig, readConfig } from './config.ts'
-import { firstCertificate, secondCertificate } from './testing/certificates.ts'
+import { firstCertificate, secondCertificate } from '@backing-image/core/testing'
 
 const config = suite('config')
 const folder = mkdtempSync(join(tmpdir(), 'config-'))

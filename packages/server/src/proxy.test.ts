@@ -13,7 +13,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { openBackend } from './backends.ts'
 import { readConfig } from './config.ts'
-import { localCertificate } from './testing/certificates.ts'
+import { localCertificate } from '@backing-image/core/testing'
 
 const proxied = suite('a bucket behind a proxy')
 const folder = mkdtempSync(join(tmpdir(), 'proxy-'))

@@ -5,8 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
 import { suite } from 'uvu'
-import { rawImage } from '@backing-image/core/testing'
-import { firstCertificate, secondCertificate } from './testing/certificates.ts'
+import { firstCertificate, rawImage, secondCertificate } from '@backing-image/core/testing'
 import { ask, eventually, put, serving, wire } from './testing/serving.ts'
 
 const server = suite('server')
