@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto'
 import { ImageError } from './errors.ts'
 import type { ImageFormat } from './format.ts'
 import { isNumericVersion } from './layout.ts'
-import type { Description, SourceType, VersionRecord } from './record.ts'
+import type { Description, Parameters, SourceType, VersionRecord } from './record.ts'
 
 export type State = 'pending' | 'starting' | 'in-progress' | 'ready' | 'failed' | 'unknown'
 
@@ -24,7 +24,7 @@ export interface Image {
   realSize: number
   format: ImageFormat | ''
   sourceType: SourceType
-  parameters: Record<string, string>
+  parameters: Parameters
   expectedChecksum: string
   expected: string
   currentChecksum: string

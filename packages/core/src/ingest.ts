@@ -10,6 +10,7 @@ import type { Hasher } from './hasher.ts'
 import { type Image, imageOfJob, imageOfRecord, nextVersion } from './image.ts'
 import { bytesKey, layoutVersion } from './layout.ts'
 import type { Lookup } from './lookup.ts'
+import { endOf } from './outcome.ts'
 import { publish, removeBytes } from './publish.ts'
 import { leavesTrace, receive } from './receive.ts'
 import { type Description, type Facts, type VersionRecord, freshId } from './record.ts'
@@ -74,7 +75,7 @@ export class Intake {
     try {
       const records = await refuse(this.#rooms, request)
       await assertRoom(this.#rooms.backend, request.size)
-      const own = await this.#begin(request, records)
+      const own = await this.begin(request, records)
       const record = await this.#complete(request, own, open, signal)
       return { image: imageOfRecord(record), created: true }
     } catch (error) {
@@ -102,11 +103,11 @@ export class Intake {
         onProgress: () => this.#events.progress(own),
         ...(this.#rooms.at && { at: this.#rooms.at }),
       })
-      const record = await this.#publish(request, own, facts, signal)
-      await this.#finish(own, record)
+      const record = await this.publish(request, own, facts, signal)
+      await this.finish(own, record)
       return record
     } catch (error) {
-      await this.#drop(own, error)
+      await this.drop(own, error)
       throw error
     }
   }
@@ -137,29 +138,37 @@ export class Intake {
     }
   }
 
-  async #begin(request: IngestRequest, records: readonly VersionRecord[]): Promise<OwnJob> {
+  /** Claims the work, whose `source` is kept beside the claim where it has one (Jobs.begin). */
+  async begin(
+    request: IngestRequest,
+    records: readonly VersionRecord[],
+    source?: object,
+  ): Promise<OwnJob> {
     const { name, version, size, description } = request
     // Those that must be new race for the first label, so that one of them wins.
     const labels = records.map((record) => record.version)
     const next = async (): Promise<string> =>
       request.mustBeNew ? nextVersion(labels) : await this.#nextVersion(name, labels)
-    const own = await this.#rooms.jobs.begin({
+    const work = {
       name,
       version: version ?? (await next()),
       versionGiven: version !== undefined,
       description,
       ...(size === undefined ? {} : { size }),
-    })
+    }
+    const own = await this.#rooms.jobs.begin(work, source)
     this.#lookup.forgetJobs()
     this.#events.image(imageOfJob(own.job()))
     return own
   }
 
-  async #publish(
+  /** Publishes what is stored and checked; `labels` are the source's, which the client's precede. */
+  async publish(
     request: IngestRequest,
     own: OwnJob,
     facts: Facts,
     signal: AbortSignal,
+    labels: Record<string, string> = {},
   ): Promise<VersionRecord> {
     const { name, uuid, version, description, createdAt } = own.claim
     // A courtesy to whoever took over or cancelled; the marks are the fence.
@@ -167,6 +176,7 @@ export class Intake {
     return await this.#publishNext(
       {
         ...description,
+        labels: { ...labels, ...description.labels },
         ...facts,
         layout: layoutVersion,
         id: freshId(),
@@ -222,7 +232,7 @@ export class Intake {
   }
 
   /** It is published: what is left of the work goes. A failure here takes nothing back. */
-  async #finish(own: OwnJob, record: VersionRecord): Promise<void> {
+  async finish(own: OwnJob, record: VersionRecord): Promise<void> {
     const { jobs, onProblem } = this.#rooms
     const { name, uuid } = own.claim
     try {
@@ -238,17 +248,23 @@ export class Intake {
     this.#events.image(imageOfRecord(record))
   }
 
-  /** It failed: nothing is left, or a failed job where the client should see one. Never rejects. */
-  async #drop(own: OwnJob, error: unknown): Promise<void> {
+  /**
+   * It failed: nothing is left, or a failed job where the client should see one; of a pull, which nobody
+   * waits for, that is always so. Never rejects.
+   */
+  async drop(own: OwnJob, error: unknown, options: { isPull?: boolean } = {}): Promise<void> {
+    const { isPull = false } = options
     const { backend, jobs, onProblem } = this.#rooms
     const { name, uuid, epoch } = own.claim
     try {
       const job = await jobs.get(name, uuid)
       // Who has lost its epoch leaves everything to its successor.
       if (job && job.epoch > epoch) return
+      // A pull that lost touch with its storage is gone on with, by whoever sees its lease run out.
+      if (isPull && own.stopped === 'lost') return
       // A record that names them was created after all, though nobody could say so.
       const isPublished = own.bytesGiven && !(await removeBytes(backend, name, uuid, this.#rooms))
-      const isSilent = error instanceof SameBytes || !leavesTrace(error)
+      const isSilent = !isPull && (error instanceof SameBytes || !leavesTrace(error))
       if (!job || job.cancelled || isPublished || isSilent) {
         jobs.release(own)
         await jobs.remove(name, uuid)
@@ -263,21 +279,5 @@ export class Intake {
       this.#lookup.forgetJobs()
       await this.#lookup.tellOutcome(this.#events, imageOfJob(own.job()))
     }
-  }
-}
-
-/** What a client may read of a failure: a bug says nothing of itself. */
-function endOf(error: unknown) {
-  const endedAt = new Date().toISOString()
-  if (!isImageError(error)) {
-    return { reason: 'internal' as const, message: 'An unexpected error; see the log.', endedAt }
-  }
-  const { reason, message, expected, actual } = error
-  return {
-    reason,
-    message,
-    endedAt,
-    ...(expected !== undefined && { expected }),
-    ...(actual !== undefined && { actual }),
   }
 }

@@ -10,7 +10,7 @@ import { type Image, imageOfJob, imageOfRecord } from './image.ts'
 import type { Jobs } from './job.ts'
 import { assertName, assertVersion } from './layout.ts'
 import { firstKey } from './publish.ts'
-import type { VersionRecord } from './record.ts'
+import type { Description, VersionRecord } from './record.ts'
 import type { Rooms } from './rooms.ts'
 
 /** Which image of a name is meant; nothing given means the newest. */
@@ -76,6 +76,15 @@ export class Lookup {
       .toSorted((a, b) => ((a.endedAtNs ?? 0n) > (b.endedAtNs ?? 0n) ? -1 : 1))
       .map((job) => imageOfJob(job))
     return [...inFlight, ...merged(records.map(imageOfRecord), failed)]
+  }
+
+  /** The newest work in flight of a name, else its newest published version, with what was asked for. */
+  async newest(name: string): Promise<{ image: Image; description: Description } | undefined> {
+    const inFlight = (await this.#jobs.list(name)).filter((job) => !job.cancelled && !job.end)
+    const [job] = newestJobs(inFlight)
+    if (job) return { image: imageOfJob(job), description: job.claim.description }
+    const record = await this.#record(name, {})
+    return record && { image: imageOfRecord(record), description: record }
   }
 
   async open(name: string, select: Selection): Promise<OpenedImage> {

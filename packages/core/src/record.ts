@@ -19,11 +19,16 @@ export const sourceTypes = [
 
 export type SourceType = (typeof sourceTypes)[number]
 
+/** Of a source: texts, and the name of a secret under `credential`. */
+export type Parameters = Record<string, string | { secretRef: string }>
+
 /** What the client says of an image, kept as given. */
 export interface Description {
   sourceType: SourceType
   /** No secrets. */
-  parameters: Record<string, string>
+  parameters: Parameters
+  /** Tells two sources apart that look the same without their secrets (pull/same.ts). */
+  sourceId?: string
   labels: Record<string, string>
   dataEngine: 'v1' | 'v2'
   /** How many copies Longhorn should keep; 0 leaves it to Longhorn. */

@@ -68,6 +68,16 @@ export async function refuse(rooms: Rooms, request: IngestRequest): Promise<Vers
   return records
 }
 
+/** Refuses a version that is there: what a source will give can not be compared with it beforehand. */
+export async function refuseTaken(
+  rooms: Rooms,
+  { version }: IngestRequest,
+  records: readonly VersionRecord[],
+): Promise<void> {
+  const existing = await published(rooms, records, version)
+  if (existing) throw taken(existing)
+}
+
 /**
  * Refuses with `no_space` what the medium has no room for, before anything is written: the little
  * that is kept back is for those who delete.

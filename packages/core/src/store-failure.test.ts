@@ -1,7 +1,6 @@
 // What is wrong leaves nothing, or a failed image that says why; and failed images do not pile up.
 
 import { createHash } from 'node:crypto'
-import { setTimeout as pause } from 'node:timers/promises'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Bytes } from './backend.ts'
@@ -10,7 +9,7 @@ import type { IngestRequest } from './ingest.ts'
 import { parseJobKey } from './layout.ts'
 import type { ImageStore } from './store.ts'
 import { hostileImages } from './testing/images.ts'
-import { type Town, disk, failure, inTown, request, streamOf } from './testing/rig.ts'
+import { type Town, disk, failure, inTown, request, streamOf, latch } from './testing/rig.ts'
 
 const failing = suite('store: failure')
 
@@ -218,7 +217,7 @@ failing(
   inTown(async (town) => {
     const { store } = await town.open()
     const controller = new AbortController()
-    let returned = false
+    const letGo = latch()
     async function* source(): Bytes {
       try {
         for (let count = 0; ; count++) {
@@ -226,14 +225,13 @@ failing(
           if (count === 5) controller.abort(new ImageError('cancelled', 'The client has left.'))
         }
       } finally {
-        returned = true
+        letGo.open()
       }
     }
     const error = await failure(store.ingest(request('jammy'), source, controller.signal))
     assert.is(error.message, 'The client has left.')
     assert.is(await assertFailed(town, store, 'jammy'), 'The client has left.')
-    // A few turns later; for ever if it were not let go.
-    while (!returned) await pause(1)
+    await letGo.opened
   }),
 )
 

@@ -4,6 +4,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Backend, type Bytes, hasOwners } from './backend.ts'
 import { Catalog } from './catalog.ts'
+import type { Job } from './claim.ts'
 import { asError, orUndefined } from './errors.ts'
 import { StoreEvents, type StoreListener } from './event.ts'
 import { Hasher } from './hasher.ts'
@@ -15,7 +16,10 @@ import { Lookup, type OpenedImage, type Selection } from './lookup.ts'
 import type { Failpoint } from './publish.ts'
 import { writeRefusal } from './refuse.ts'
 import { removeImage } from './remove.ts'
+import { OthersWork } from './others.ts'
+import { type PullOptions, Pulls } from './pull/pulls.ts'
 import type { Rooms } from './rooms.ts'
+import { Rounds } from './rounds.ts'
 import { canaryKey, probe, settle, sweep } from './sweep.ts'
 
 export interface StoreOptions {
@@ -23,8 +27,11 @@ export interface StoreOptions {
   at?: Failpoint
   /** Told of what went wrong where nobody waits for it. */
   onProblem?: (error: Error) => void
+  /** Where the store may go by itself for images; absent: nowhere. */
+  pulls?: PullOptions
 }
 
+const noPulls: PullOptions = { sources: {}, atOnce: 1, sizeMax: 0 }
 const tendIntervalMs = 4000
 /**
  * From the begin of one look to that of the next. What others did is told, and in the list of names, so
@@ -44,22 +51,23 @@ export class ImageStore {
   readonly #rooms: Rooms
   readonly #lookup: Lookup
   readonly #intake: Intake
+  readonly #pulls: Pulls
   readonly #leases: Leases
   readonly #hasher = new Hasher()
   readonly #events = new StoreEvents()
-  readonly #timers = new Set<NodeJS.Timeout>()
+  readonly #others: OthersWork
+  readonly #rounds: Rounds
   #listedAtMs = -Infinity
   #tending: Promise<void> | undefined
   #sweepTimer: NodeJS.Timeout | undefined
   #isClosed = false
-  /** The work of others as it was last told, by uuid. */
-  #told: Map<string, Image> | undefined
 
   private constructor(backend: Backend, options: StoreOptions) {
     // What is cut off by the end of the store is no news.
     const onProblem = (error: Error): void => {
       if (!this.#isClosed) options.onProblem?.(error)
     }
+    this.#rounds = new Rounds(onProblem)
     this.#rooms = {
       backend,
       catalog: new Catalog(backend, onProblem),
@@ -71,12 +79,15 @@ export class ImageStore {
       hasOwners(backend) ? { isGone: (owner) => backend.isGone(owner) } : {},
     )
     this.#lookup = new Lookup(this.#rooms, () => this.#refresh())
-    this.#intake = new Intake({
+    this.#others = new OthersWork(this.#lookup, this.#events)
+    const parts = {
       rooms: this.#rooms,
       lookup: this.#lookup,
       events: this.#events,
       hasher: this.#hasher,
-    })
+    }
+    this.#intake = new Intake(parts)
+    this.#pulls = new Pulls({ ...parts, intake: this.#intake }, options.pulls ?? noPulls)
   }
 
   /** Ends what dead processes left, and begins to look after the store. */
@@ -89,9 +100,9 @@ export class ImageStore {
       await store.close()
       throw error
     }
-    store.#every(tendIntervalMs, () => store.tend())
-    store.#every(lookIntervalMs, () => store.#look())
-    store.#every(sweepIntervalMs, () => store.sweep())
+    store.#rounds.every(tendIntervalMs, () => store.tend())
+    store.#rounds.every(lookIntervalMs, () => store.#look())
+    store.#rounds.every(sweepIntervalMs, () => store.sweep())
     // The first list should not have to wait; who asks before shares this look.
     store.#refresh().catch((error: unknown) => store.#rooms.onProblem(asError(error)))
     return store
@@ -107,6 +118,19 @@ export class ImageStore {
     signal?: AbortSignal,
   ): Promise<Ingested> {
     return await this.#intake.ingest(request, open, signal)
+  }
+
+  /**
+   * Takes on to fetch an image from its source, in its turn. Resolves when that is claimed, so that this
+   * process or another will do it; `created` is false for what the newest version is already.
+   */
+  async pull(request: IngestRequest, options: { force?: boolean } = {}): Promise<Ingested> {
+    return await this.#pulls.accept(request, options)
+  }
+
+  /** Leaves the pulls that run or wait to whoever comes next. */
+  async stopPulls(): Promise<void> {
+    await this.#pulls.stop()
   }
 
   /** The image that is meant, in whatever state; `not_found`. */
@@ -197,8 +221,9 @@ export class ImageStore {
   /** Ends the timers and threads. Work in flight must have been aborted by its signals before. */
   async close(): Promise<void> {
     this.#isClosed = true
-    for (const timer of this.#timers) clearTimeout(timer)
+    this.#rounds.stop()
     clearTimeout(this.#sweepTimer)
+    await this.#pulls.stop()
     this.#rooms.jobs.close()
     await this.#tending?.catch(() => {})
     await this.#hasher.close()
@@ -208,33 +233,12 @@ export class ImageStore {
     return writeRefusal(this.#rooms.backend) !== undefined
   }
 
-  /** Each begins so long after the last one began; later only where that took longer. */
-  #every(intervalMs: number, work: () => Promise<void>): void {
-    const after = (pauseMs: number): void => {
-      if (this.#isClosed) return
-      const timer = setTimeout(() => {
-        this.#timers.delete(timer)
-        const startedAtMs = performance.now()
-        const next = (): void => {
-          // A store that is slow is not asked without a pause.
-          after(Math.max(intervalMs / 8, intervalMs - (performance.now() - startedAtMs)))
-        }
-        work()
-          .catch((error: unknown) => this.#rooms.onProblem(asError(error)))
-          .finally(next)
-      }, pauseMs)
-      this.#timers.add(timer.unref())
-    }
-    after(intervalMs)
-  }
-
   async #tend(): Promise<void> {
     const { jobs } = this.#rooms
     const over = this.#isReadOnly ? [] : await this.#leases.expired(() => jobs.list())
     for (const job of over) {
       try {
-        const failed = await settle(this.#rooms, job)
-        if (failed) this.#events.image(imageOfJob(failed))
+        await this.#settle(job)
       } catch (error) {
         // It stays over, and is tried again; the others must not wait for it.
         this.#rooms.onProblem(asError(error))
@@ -243,8 +247,19 @@ export class ImageStore {
     }
     if (over.length > 0) this.#sweepSoon()
     await this.#look()
-    if (this.#events.isHeard) await this.#tellOthersWork()
-    else this.#told = undefined
+    await this.#others.tell()
+  }
+
+  async #settle(job: Job): Promise<void> {
+    const isPublished = (await this.#rooms.catalog.fresh(job.name)).some(
+      ({ uuid }) => uuid === job.uuid,
+    )
+    if (this.#pulls.isPull(job) && !job.cancelled && !isPublished) {
+      await this.#pulls.takeOver(job)
+      return
+    }
+    const failed = await settle(this.#rooms, job)
+    if (failed) this.#events.image(imageOfJob(failed))
   }
 
   #sweepSoon(): void {
@@ -265,23 +280,5 @@ export class ImageStore {
     if (!this.#events.isHeard) return
     for (const record of added) this.#events.image(imageOfRecord(record))
     for (const { name, version } of removed) this.#events.deleted(name, version)
-  }
-
-  async #tellOthersWork(): Promise<void> {
-    const told = new Map<string, Image>()
-    for (const job of await this.#lookup.jobs()) {
-      if (job.mine) continue
-      const image = imageOfJob(job)
-      const before = this.#told?.get(job.uuid)
-      told.set(job.uuid, image)
-      // What had failed before anybody listened is no change.
-      if (!this.#told && job.end) continue
-      if (before?.state !== image.state || before.processedSize !== image.processedSize) {
-        this.#events.image(image)
-      }
-    }
-    const gone = [...(this.#told?.values() ?? [])].filter((image) => !told.has(image.uuid))
-    this.#told = told
-    for (const image of gone) await this.#lookup.tellOutcome(this.#events, image)
   }
 }

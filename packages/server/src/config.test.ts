@@ -51,6 +51,7 @@ config('an empty environment gives the documented defaults', () => {
     idleTimeoutMs: 30_000,
     sourceIdleTimeoutMs: 30_000,
     shutdownGraceMs: 30_000,
+    downloads: { allow: [], deny: [] },
     longhorn: undefined,
     logLevel: 'info',
   })

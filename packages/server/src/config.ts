@@ -65,6 +65,10 @@ export interface Config {
   concurrentIngestsMax: number
   idleTimeoutMs: number
   sourceIdleTimeoutMs: number
+  /** Rules of AddressRules, beside those that are built in. */
+  downloads: { allow: string[]; deny: string[] }
+  /** The folder of the secrets that requests may name. */
+  sourceSecretsPath?: string
   shutdownGraceMs: number
   longhorn: { apiUrl: string; authToken: string | undefined } | undefined
   logLevel: 'debug' | 'info' | 'warn' | 'error'
@@ -119,6 +123,9 @@ const variables = z.object({
   MAX_CONCURRENT_INGESTS: kind.integer(1, 1000).default(8),
   IDLE_TIMEOUT: kind.timeLimit.default(30_000),
   SOURCE_IDLE_TIMEOUT: kind.timeLimit.default(30_000),
+  DOWNLOAD_ALLOW: kind.addressRules.default([]),
+  DOWNLOAD_DENY: kind.addressRules.default([]),
+  SOURCE_SECRETS_DIR: kind.readableFolder.optional(),
   SHUTDOWN_GRACE_PERIOD: kind.duration.default(30_000),
   EXTRA_CA_FILE: kind.certificatesFile.optional(),
   HTTP_PROXY: kind.proxyUrl.optional(),
@@ -231,6 +238,8 @@ function toConfig(values: Variables): Config {
     concurrentIngestsMax: values.MAX_CONCURRENT_INGESTS,
     idleTimeoutMs: values.IDLE_TIMEOUT,
     sourceIdleTimeoutMs: values.SOURCE_IDLE_TIMEOUT,
+    downloads: { allow: values.DOWNLOAD_ALLOW, deny: values.DOWNLOAD_DENY },
+    ...(values.SOURCE_SECRETS_DIR ? { sourceSecretsPath: values.SOURCE_SECRETS_DIR } : {}),
     shutdownGraceMs: values.SHUTDOWN_GRACE_PERIOD,
     longhorn: values.LONGHORN_API_URL
       ? { apiUrl: values.LONGHORN_API_URL, authToken: values.LONGHORN_AUTH_TOKEN }

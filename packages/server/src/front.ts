@@ -3,7 +3,7 @@
 import type { HttpBindings } from '@hono/node-server'
 import type { Context } from 'hono'
 import type { Logger } from 'pino'
-import type { ImageStore } from '@backing-image/core'
+import type { ImageStore, SourceType } from '@backing-image/core'
 import type { Config } from './config.ts'
 import type { Metrics } from './metrics.ts'
 import type { Health } from './ready.ts'
@@ -14,6 +14,8 @@ export interface Deps {
   log: Logger
   metrics: Metrics
   health: Health
+  /** The source types that this server can fetch from by itself. */
+  sourceTypes: readonly SourceType[]
   /** Of this program, for /openapi.json. */
   version: string
   /** Aborted when the server stops taking requests: what merely waits is answered now. */

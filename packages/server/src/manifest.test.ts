@@ -36,6 +36,13 @@ manifest('a manifest of Longhorn and our own form say the same', () => {
   assert.equal(fromJson, { ...ours, dataEngine: 'v1', diskSelector: [] })
 })
 
+manifest('where only texts are possible the credential is the name of the secret', () => {
+  const { parameters } = readRequest(
+    parseDocument(longhorn.replace('u.img', 'u.img\n    credential: mirror'), 'text/yaml'),
+  )
+  assert.equal(parameters['credential'], { secretRef: 'mirror' })
+})
+
 manifest('every fault of a document is named with its place', () => {
   for (const [change, expected] of [
     [['  checksum: ""', '  checksums: ""'], /checksums/],
@@ -80,9 +87,9 @@ manifest(
       detail.includes(`curl -T FILE '${server.url}/v1/backing-images/ubuntu?version=7'`),
       detail,
     )
-    const download = await post(longhorn, 'application/yaml')
-    assert.is(download.status, 400)
-    assert.match(download.json.detail, /not available.*download, upload, export-from-volume/)
+    const restore = await post('{"name":"ubuntu","sourceType":"restore"}')
+    assert.is(restore.status, 400)
+    assert.match(restore.json.detail, /not available.*download, upload, .*available: download/)
     const unknown = await post('{"name":"ubuntu","sourceType":"magic"}')
     assert.match(unknown.json.detail, /"magic" is not known/)
     const large = await post(`"${'x'.repeat(1024 * 1024)}"`)

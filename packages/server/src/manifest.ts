@@ -1,24 +1,12 @@
-// Images described by a document, JSON or YAML: other source types than an upload, or a whole
-// BackingImage manifest of Longhorn. None of those source types is built yet, so that every
-// document is refused, each for its own reason.
+// Images described by a document, JSON or YAML: in our own form, or as a whole BackingImage manifest of
+// Longhorn.
 
-import {
-  ImageError,
-  assertName,
-  assertVersion,
-  parseChecksum,
-  sourceTypes,
-} from '@backing-image/core'
+import { type Parameters, assertName, assertVersion, parseChecksum } from '@backing-image/core'
 import { parseAllDocuments, visit } from 'yaml'
 import { z } from 'zod'
-import { readText } from './body.ts'
 import { assertFlatJson, assertFlatYaml } from './depth.ts'
-import type { Call } from './front.ts'
 import { invalid } from './problem.ts'
-import { readQuery } from './query.ts'
 import { readLabels } from './upload-options.ts'
-import { type Front, mediaType } from './upload.ts'
-import { baseUrl } from './view.ts'
 
 const yamlTypes = ['application/yaml', 'application/x-yaml', 'text/yaml']
 
@@ -31,21 +19,13 @@ export interface Request {
   name: string
   version?: string
   sourceType: string
-  parameters: Record<string, string>
+  parameters: Parameters
   checksum?: string
   labels: Record<string, string>
   dataEngine: 'v1' | 'v2'
   minNumberOfCopies: number
   nodeSelector: string[]
   diskSelector: string[]
-}
-
-/** Handles POST /v1/backing-images with JSON or YAML. */
-export async function createFromDocument(c: Call, front: Front): Promise<Response> {
-  readQuery(c, 'force')
-  const text = await readText(c, front.config.idleTimeoutMs)
-  const request = readRequest(parseDocument(text, mediaType(c)))
-  throw unavailable(request, baseUrl(c, front.config))
 }
 
 /** One document as plain values. */
@@ -78,6 +58,7 @@ export function parseDocument(text: string, type: string): unknown {
 const text = z.string()
 const texts = z.array(text).max(100)
 const textMap = z.record(text, text)
+const parameters = z.record(text, z.union([text, z.strictObject({ secretRef: text })]))
 const dataEngine = z.enum(['v1', 'v2']).default('v1')
 const minNumberOfCopies = z.int().min(0).max(1000).default(0)
 
@@ -85,7 +66,7 @@ const plainForm = z.strictObject({
   name: text,
   version: text.optional(),
   sourceType: text,
-  parameters: textMap.default({}),
+  parameters: parameters.default({}),
   checksum: text.optional(),
   labels: textMap.default({}),
   dataEngine,
@@ -126,7 +107,15 @@ export function readRequest(value: unknown): Request {
   assertName(request.name)
   if (request.version !== undefined) assertVersion(request.version)
   if (request.checksum !== undefined) parseChecksum(request.checksum)
-  return request
+  return { ...request, parameters: withCredential(request.parameters) }
+}
+
+/** Where only texts are possible, as in a manifest or on a command line, it is the secret's name. */
+function withCredential(given: Parameters): Parameters {
+  const { credential } = given
+  return typeof credential === 'string'
+    ? { ...given, credential: { secretRef: credential } }
+    : given
 }
 
 function readPlain(value: unknown): Request {
@@ -167,19 +156,4 @@ function parsed<T>(form: z.ZodType<T>, value: unknown): T {
     .slice(0, 10)
     .map(({ path, message }) => `${path.length > 0 ? path.join('.') : 'the body'}: ${message}`)
   throw invalid(`The document is not as expected. ${faults.join('; ')}.`)
-}
-
-function unavailable(request: Request, base: string): ImageError {
-  const { sourceType, name, version } = request
-  const query = version === undefined ? '' : `?version=${version}`
-  const upload = `curl -T FILE '${base}/v1/backing-images/${name}${query}'`
-  if (sourceType === 'upload') {
-    return invalid(`An upload brings its bytes along instead of a document: ${upload}`)
-  }
-  const given = JSON.stringify(sourceType.slice(0, 80))
-  const known = sourceTypes.some((each) => each === sourceType)
-  return invalid(
-    `The source type ${given} is ${known ? 'not available in this version' : 'not known'}. Known ` +
-      `source types: ${sourceTypes.join(', ')}; available: upload (${upload}).`,
-  )
 }

@@ -14,8 +14,9 @@ const requestSeconds = [0.005, 0.025, 0.1, 0.5, 2.5, 10, 60]
 export interface IngestTiming {
   /** The same bytes, counted on their way. */
   count(bytes: Bytes): Bytes
+  add(bytes: number): void
   /** Seconds since the beginning. */
-  end(state: 'ready' | 'failed'): number
+  end(state: 'ready' | 'failed' | 'left'): number
 }
 
 export class Metrics {
@@ -83,6 +84,7 @@ export class Metrics {
     const counter = this.#ingestBytes.labels(sourceType)
     return {
       count: (bytes) => counted(bytes, (length) => counter.inc(length)),
+      add: (bytes) => counter.inc(bytes),
       end: (state) => {
         const seconds = (performance.now() - startedAtMs) / 1000
         this.#ingestSeconds.labels(sourceType, state).observe(seconds)

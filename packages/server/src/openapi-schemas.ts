@@ -60,6 +60,12 @@ function object(properties: Record<string, Schema>, optional: string[] = []): Sc
   return { type: 'object', properties, required }
 }
 
+const parameters: Schema = {
+  type: 'object',
+  properties: { credential: object({ secretRef: text }) },
+  additionalProperties: text,
+}
+
 const image = object(
   {
     name: nameSchema,
@@ -74,7 +80,7 @@ const image = object(
     realSize: say(count, 'Bytes that the storage has allocated.'),
     format: { type: 'string', enum: ['raw', 'qcow2', 'iso', ''] },
     sourceType,
-    parameters: say(textMap, 'Without secrets.'),
+    parameters: say(parameters, 'Without secrets.'),
     expectedChecksum: say(text, 'The SHA-512 that was given, as hex; else empty.'),
     expected: say(text, 'The digest that was given, algorithm:hex; else empty.'),
     currentChecksum: say(text, 'SHA-512 of the stored bytes, as hex.'),
@@ -107,7 +113,7 @@ const document: Schema = {
     name: nameSchema,
     version: versionSchema,
     sourceType,
-    parameters: textMap,
+    parameters,
     checksum,
     labels: textMap,
     dataEngine,

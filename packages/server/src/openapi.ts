@@ -107,7 +107,10 @@ const imageRoutes = {
     },
     post: {
       summary: 'Upload as a form, or describe an image of another source type.',
-      parameters: [onlyNew],
+      parameters: [
+        onlyNew,
+        query('force', { type: 'boolean' }, 'Of a document: a new version, even of what is there.'),
+      ],
       requestBody: {
         required: true,
         content: {
@@ -117,8 +120,9 @@ const imageRoutes = {
         },
       },
       responses: {
-        200: json('The same bytes were there already.', 'Image', location),
-        201: json('Stored, checked and published.', 'Image', location),
+        200: json('It is there already.', 'Image', location),
+        201: json('Of an upload: stored, checked and published.', 'Image', location),
+        202: json('Of a document: accepted as a job; poll Location.', 'Image', location),
         ...problems(...ingestProblems),
       },
     },

@@ -121,7 +121,7 @@ export function assertSize(size: number | undefined, sizeMax: number): void {
 }
 
 /** `If-None-Match: *`: only when the name has no image (RFC 9110 §13.1.2). */
-function mustBeNew(c: Call): boolean {
+export function mustBeNew(c: Call): boolean {
   if (c.req.header('if-match') !== undefined) {
     throw invalid('If-Match means nothing here: an upload makes a new version and replaces none.')
   }

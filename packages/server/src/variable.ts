@@ -2,9 +2,10 @@
 // words that the fault will show.
 
 import { X509Certificate } from 'node:crypto'
-import { accessSync, constants, readFileSync } from 'node:fs'
+import { accessSync, constants, readFileSync, readdirSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { isAbsolute, normalize } from 'node:path'
+import { parseRule } from '@backing-image/core'
 import { z } from 'zod'
 import { durationForm, parseDuration, parseSize, sizeForm } from './quantity.ts'
 
@@ -88,6 +89,27 @@ export const readableFile: Variable<string> = variable('a file that this user ca
     return undefined
   }
 })
+
+export const readableFolder: Variable<string> = variable(
+  'a folder that this user can read',
+  (path) => {
+    try {
+      readdirSync(path)
+      return path
+    } catch {
+      return undefined
+    }
+  },
+)
+
+/** See AddressRules. */
+export const addressRules: Variable<string[]> = variable(
+  'addresses, networks such as 10.0.0.0/8, host names such as *.example.com, or *, with "," between',
+  (text) => {
+    const rules = text.split(',').map((each) => each.trim())
+    return rules.every((rule) => parseRule(rule) !== undefined) ? rules : undefined
+  },
+)
 
 const certificatePem = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g
 

@@ -19,6 +19,17 @@ interface Options {
   output?: Form
 }
 
+const createHelp = `
+The server fetches the image by itself, and goes on after a restart. To store a file of this machine use
+"upload". Source types and their parameters:
+  download  url, checksumUrl (a SHA256SUMS or the like beside the image), decompress (auto or never),
+            credential (the name of a secret in the server's SOURCE_SECRETS_DIR)
+
+Example:
+  $ backing-image-manager backing-image create debian --source-type download \\
+      --parameters url=https://mirror.example.org/debian.qcow2 \\
+      --parameters checksumUrl=https://mirror.example.org/SHA512SUMS`
+
 export function addCreate(group: Command, terminal: Terminal): void {
   const description = 'make an image from a source that the server reads'
   common
@@ -31,7 +42,7 @@ export function addCreate(group: Command, terminal: Terminal): void {
     .option('--label <key=value>', 'a label; may be repeated', common.collectPair)
     .option('--no-wait', 'do not wait until the image is ready or has failed')
     .addOption(outputOption())
-    .addHelpText('after', '\nTo store a file of this machine use "upload".')
+    .addHelpText('after', createHelp)
     .action(async (given: string | undefined, options: Options, command: Command) => {
       const [name] = common.nameAnd(options.name, [given])
       const client = common.clientOf(command, terminal)

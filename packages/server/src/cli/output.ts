@@ -1,6 +1,7 @@
 // What a command prints: a table for people, JSON or YAML for programs. The JSON has Longhorn's shape,
 // so that what reads the output of Longhorn's own tool reads ours.
 
+import type { Parameters } from '@backing-image/core'
 import { Option } from 'commander'
 import Table from 'cli-table3'
 import { stringify } from 'yaml'
@@ -122,9 +123,9 @@ function stateOf({ state, progress }: ImageView): string {
   return state === 'in-progress' ? `${state} ${progress}%` : state
 }
 
-function pairs(record: Record<string, string>): string {
+function pairs(record: Parameters): string {
   return Object.entries(record)
-    .map(([key, value]) => `${key}=${value}`)
+    .map(([key, value]) => `${key}=${typeof value === 'string' ? value : value.secretRef}`)
     .join(' ')
 }
 

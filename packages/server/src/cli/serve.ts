@@ -11,6 +11,7 @@ import { createLog } from '../log.ts'
 import { Metrics } from '../metrics.ts'
 import { Health, type HealthReport } from '../ready.ts'
 import { SeldomByText } from '../seldom.ts'
+import { openSources, pullOptions, sourceTypesOf } from '../sources.ts'
 import { type RunningServer, startServer } from '../server.ts'
 import { CommandError, type Terminal, UsageError } from './terminal.ts'
 
@@ -48,12 +49,18 @@ async function serve(terminal: Terminal): Promise<void> {
   const log = createLog(config.logLevel)
   const backend = await openBackend(config, (text) => log.warn(text))
   try {
-    const store = await ImageStore.open(backend, { onProblem: tellProblems(log) })
+    const metrics = new Metrics()
+    const sources = openSources(config)
+    const store = await ImageStore.open(backend, {
+      onProblem: tellProblems(log),
+      pulls: pullOptions(config, sources, { log, metrics }),
+    })
     try {
       const health = new Health({ store, backend, onChange: (now) => tellHealth(log, now) })
       await health.start()
       const { version } = terminal
-      const deps = { store, config, log, metrics: new Metrics(), health, version }
+      const sourceTypes = sourceTypesOf(sources)
+      const deps = { store, config, log, metrics, health, version, sourceTypes }
       const server = await startServer(deps).catch((error: unknown) => {
         throw explained(error, config)
       })
@@ -62,7 +69,10 @@ async function serve(terminal: Terminal): Promise<void> {
       terminal.announce(server.url)
       await stopAsked
       log.info({ graceMs: config.shutdownGraceMs }, 'stopping')
+      // Jobs wait for no grace: whoever comes next goes on with them.
+      const stopped = unlessHung(store.stopPulls())
       await server.close(config.shutdownGraceMs)
+      await stopped
     } finally {
       await unlessHung(store.close())
     }

@@ -11,6 +11,7 @@ import type { Config } from '../config.ts'
 import { Metrics } from '../metrics.ts'
 import { Health, type HealthReport } from '../ready.ts'
 import { startServer } from '../server.ts'
+import { openSources, pullOptions, sourceTypesOf } from '../sources.ts'
 
 export interface Serving {
   url: string
@@ -39,6 +40,8 @@ export const testConfig: Config = {
   concurrentIngestsMax: 8,
   idleTimeoutMs: 300,
   sourceIdleTimeoutMs: 300,
+  // Sources of tests are on this machine.
+  downloads: { allow: ['127.0.0.0/8', '::1'], deny: [] },
   shutdownGraceMs: 1000,
   longhorn: undefined,
   logLevel: 'info',
@@ -49,16 +52,20 @@ export async function serving(
   backend: MemoryBackend = new MemoryBackend(),
   options: Parameters<typeof startServer>[1] = {},
 ): Promise<Serving> {
-  const store = await ImageStore.open(backend)
+  const config = { ...testConfig, ...overrides }
+  const metrics = new Metrics()
   const lines: Record<string, unknown>[] = []
   const log = pino(
     { level: 'debug' },
     { write: (line: string) => lines.push(JSON.parse(line) as Record<string, unknown>) },
   )
+  const sources = openSources(config)
+  const pulls = pullOptions(config, sources, { log, metrics })
+  const store = await ImageStore.open(backend, { pulls })
   const health = new Health({ store, backend, intervalMs: 200 })
   await health.start()
-  const config = { ...testConfig, ...overrides }
-  const deps = { store, config, log, metrics: new Metrics(), health, version: '0.0.0-test' }
+  const sourceTypes = sourceTypesOf(sources)
+  const deps = { store, config, log, metrics, health, sourceTypes, version: '0.0.0-test' }
   const started = await startServer(deps, options)
   return {
     url: started.url,

@@ -1,0 +1,86 @@
+// The source type `download`: one URL, with the checksum that its publisher puts beside it.
+
+import { ImageError } from '../errors.ts'
+import type { Parameters } from '../record.ts'
+import type { AddressRules } from '../source/address-rules.ts'
+import { type Credential, assertCredential } from '../source/credential.ts'
+import { type Retry, openDownload } from '../source/download.ts'
+import type { Fetcher } from '../source/fetcher.ts'
+import { redactUrl } from '../source/redact.ts'
+import { type Opening, type Order, type Source, readParameters } from './source.ts'
+
+export interface DownloadSourceOptions {
+  fetcher: Fetcher
+  /** Those of the fetcher: what they refuse outright is refused before anything is queued. */
+  rules: AddressRules
+  /** The secret of that name; throws `invalid_argument` where there is none. */
+  credentialOf: (secretRef: string) => Promise<Credential>
+}
+
+const known = { required: ['url'], optional: ['checksumUrl', 'decompress'] } as const
+
+export class DownloadSource implements Source {
+  readonly #options: DownloadSourceOptions
+
+  constructor(options: DownloadSourceOptions) {
+    this.#options = options
+  }
+
+  async check(parameters: Parameters): Promise<void> {
+    const { url, checksumUrl, decompress = 'auto' } = readParameters(parameters, known)
+    const targets = [urlOf('url', url ?? '')]
+    if (checksumUrl !== undefined) targets.push(urlOf('checksumUrl', checksumUrl))
+    for (const target of targets) this.#options.rules.assertUrl(target)
+    if (!['auto', 'never'].includes(decompress)) {
+      const given = JSON.stringify(decompress.slice(0, 80))
+      throw new ImageError(
+        'invalid_argument',
+        `parameters.decompress is ${given}; auto or never is expected.`,
+      )
+    }
+    const credential = await this.#credential(parameters)
+    if (credential) assertCredential(credential, urlOf('url', url ?? ''))
+  }
+
+  shown(parameters: Parameters): Parameters {
+    const { url, checksumUrl } = readParameters(parameters, known)
+    return {
+      ...parameters,
+      ...(url !== undefined && { url: redactUrl(url) }),
+      ...(checksumUrl !== undefined && { checksumUrl: redactUrl(checksumUrl) }),
+    }
+  }
+
+  async open({ parameters, from, signal, onTrouble }: Order): Promise<Opening> {
+    const { url = '' } = readParameters(parameters, known)
+    const credential = await this.#credential(parameters)
+    const { fetcher } = this.#options
+    const target = urlOf('url', url)
+    const onRetry = ({ error }: Retry): void => onTrouble(error)
+    const expected: string[] = []
+    const { size, offset, validator, bytes } = await openDownload(fetcher, {
+      url: target,
+      signal,
+      onRetry,
+      ...(credential && { credential }),
+      ...(from && { from }),
+    })
+    return {
+      offset,
+      expected,
+      bytes,
+      ...(size !== undefined && { size }),
+      ...(validator !== undefined && { validator }),
+    }
+  }
+
+  async #credential({ credential }: Parameters): Promise<Credential | undefined> {
+    if (typeof credential !== 'object') return undefined
+    return await this.#options.credentialOf(credential.secretRef)
+  }
+}
+
+function urlOf(parameter: string, text: string): URL {
+  if (URL.canParse(text)) return new URL(text)
+  throw new ImageError('invalid_argument', `parameters.${parameter} is no URL.`)
+}

@@ -1,0 +1,233 @@
+// The pulls of this process: requests become claims that wait for their turn, and work whose owner has
+// died or let go is gone on with.
+
+import pLimit from 'p-limit'
+import type { Digests } from '../checksum.ts'
+import type { Job, OwnJob } from '../claim.ts'
+import { ImageError, asError } from '../errors.ts'
+import type { StoreEvents } from '../event.ts'
+import type { Hasher } from '../hasher.ts'
+import { type Image, imageOfJob, imageOfRecord } from '../image.ts'
+import type { IngestRequest, Ingested, Intake } from '../ingest.ts'
+import type { Lookup } from '../lookup.ts'
+import type { Description, Parameters } from '../record.ts'
+import { assertFree, assertRoom, assertStands, refuse, refuseTaken } from '../refuse.ts'
+import { SameBytes } from '../refuse.ts'
+import type { Rooms } from '../rooms.ts'
+import { pull } from './run.ts'
+import { isSameSource, sourceIdOf } from './same.ts'
+import type { Source, Sources } from './source.ts'
+
+/** So many may wait for their turn. */
+const queueMax = 1000
+
+export interface PullOptions {
+  sources: Sources
+  /** How many run at a time. */
+  atOnce: number
+  /** The most bytes that are taken of a source. */
+  sizeMax: number
+  /** Told when a pull of this process begins; what it returns is told how that ended. */
+  onPull?: (image: Image) => PullObserver
+}
+
+export interface PullObserver {
+  /** So many have come. */
+  bytes(count: number): void
+  ready(image: Image): void
+  failed(error: Error): void
+  /** This process does not go on with it; another does. */
+  left(): void
+}
+
+const nothing = (): void => {}
+const silent: PullObserver = { bytes: nothing, ready: nothing, failed: nothing, left: nothing }
+
+export class Pulls {
+  readonly #rooms: Rooms
+  readonly #lookup: Lookup
+  readonly #intake: Intake
+  readonly #events: StoreEvents
+  readonly #hasher: Hasher
+  readonly #options: PullOptions
+  readonly #limit: ReturnType<typeof pLimit>
+  readonly #running = new Set<Promise<void>>()
+  #isStopping = false
+
+  constructor(
+    parts: { rooms: Rooms; lookup: Lookup; intake: Intake; events: StoreEvents; hasher: Hasher },
+    options: PullOptions,
+  ) {
+    this.#rooms = parts.rooms
+    this.#lookup = parts.lookup
+    this.#intake = parts.intake
+    this.#events = parts.events
+    this.#hasher = parts.hasher
+    this.#options = options
+    this.#limit = pLimit(options.atOnce)
+  }
+
+  /**
+   * Takes a request on: it is claimed, durably, when this resolves. One that equals the newest version,
+   * ready or in flight, is that, unless `force`.
+   */
+  async accept(request: IngestRequest, options: { force?: boolean } = {}): Promise<Ingested> {
+    const { sourceType, parameters } = request.description
+    const source = this.#sourceOf(sourceType)
+    await source.check(parameters)
+    const shown = source.shown(parameters)
+    const asked = { ...request, description: { ...request.description, parameters: shown } }
+    if (!options.force && !request.mustBeNew) {
+      const same = await this.#same(asked.description, parameters, request)
+      if (same) return { image: same, created: false }
+    }
+    try {
+      const records = await refuse(this.#rooms, asked)
+      await refuseTaken(this.#rooms, asked, records)
+      await assertRoom(this.#rooms.backend)
+      this.#assertQueue()
+      const sourceId = await sourceIdOf(parameters, shown)
+      const described = { ...asked.description, ...(sourceId !== undefined && { sourceId }) }
+      const own = await this.#intake.begin({ ...asked, description: described }, records, {
+        parameters,
+      })
+      this.#enqueue(own, source, parameters)
+      return { image: imageOfJob(own.job()), created: true }
+    } catch (error) {
+      if (!(error instanceof SameBytes)) throw error
+      await assertStands(this.#rooms, error.record)
+      return { image: imageOfRecord(error.record), created: false }
+    }
+  }
+
+  /** Whether such work can be gone on with at all: that of a client who sends can not. */
+  isPull(job: Job): boolean {
+    return job.claim.description.sourceType !== 'upload'
+  }
+
+  /** Goes on with the work of another, whose lease is over; false when another process was faster. */
+  async takeOver(job: Job): Promise<boolean> {
+    if (this.#isStopping) return false
+    const { jobs } = this.#rooms
+    const own = await jobs.takeOver(job, 'pending')
+    if (!own) return false
+    try {
+      const stored = await jobs.source(job.name, job.uuid)
+      const source = this.#options.sources[job.claim.description.sourceType]
+      if (!stored || !source) throw lost(job)
+      const { parameters } = stored as { parameters: Parameters }
+      this.#enqueue(own, source, parameters)
+    } catch (error) {
+      await this.#intake.drop(own, error, { isPull: true })
+    }
+    return true
+  }
+
+  /** Stops what runs and what waits, and leaves it to whoever comes next: this process, started anew. */
+  async stop(): Promise<void> {
+    this.#isStopping = true
+    const error = new ImageError('cancelled', 'The server is stopping.')
+    for (const own of this.#rooms.jobs.ownJobs()) {
+      if (own.claim.description.sourceType !== 'upload') own.stop(error, 'stopping')
+    }
+    await Promise.all(this.#running)
+  }
+
+  #sourceOf(sourceType: string): Source {
+    const source = this.#options.sources[sourceType]
+    if (source) return source
+    const known = Object.keys(this.#options.sources).join(', ')
+    throw new ImageError(
+      'invalid_argument',
+      `The source type ${JSON.stringify(sourceType)} is not available here; ${known} are.`,
+    )
+  }
+
+  #assertQueue(): void {
+    if (!this.#isStopping && this.#limit.pendingCount < queueMax) return
+    throw new ImageError(
+      'resource_exhausted',
+      this.#isStopping
+        ? 'The server is stopping. Try again.'
+        : `${queueMax} jobs wait already. Try again when some are done.`,
+      { reason: 'too_many_requests' },
+    )
+  }
+
+  /** The newest version, ready or in flight, if the request asks for just that. */
+  async #same(
+    asked: Description,
+    parameters: Parameters,
+    { name, version }: IngestRequest,
+  ): Promise<Image | undefined> {
+    const newest = await this.#lookup.newest(name)
+    if (!newest || (version !== undefined && version !== newest.image.version)) return undefined
+    const isSame = await isSameSource(asked, parameters, newest.description)
+    return isSame ? newest.image : undefined
+  }
+
+  #enqueue(own: OwnJob, source: Source, parameters: Parameters): void {
+    const running = this.#limit(() => this.#run(own, source, parameters)).catch((error: unknown) =>
+      this.#rooms.onProblem(asError(error)),
+    )
+    this.#running.add(running)
+    void running.then(() => this.#running.delete(running))
+  }
+
+  async #run(own: OwnJob, source: Source, parameters: Parameters): Promise<void> {
+    const { jobs } = this.#rooms
+    const { signal, claim } = own
+    const { name, version, versionGiven, description } = claim
+    const { sizeMax, onPull } = this.#options
+    const request: IngestRequest = {
+      name,
+      description,
+      sizeMax,
+      ...(versionGiven && { version }),
+    }
+    const observer = onPull?.(imageOfJob(own.job())) ?? silent
+    try {
+      signal.throwIfAborted()
+      await jobs.assertOwned(own)
+      own.state = 'starting'
+      this.#lookup.forgetJobs()
+      this.#events.image(imageOfJob(own.job()))
+      const settle = (digests: Digests): Promise<unknown> =>
+        assertFree(this.#rooms, request, digests)
+      let counted = 0
+      const onProgress = (): void => {
+        // An attempt that begins anew counts its bytes anew.
+        observer.bytes(Math.max(0, own.processedSize - counted))
+        counted = own.processedSize
+        this.#events.progress(own)
+      }
+      const parts = { rooms: this.#rooms, hasher: this.#hasher, own, source, parameters }
+      const { facts, labels } = await pull({ ...parts, sizeMax, signal, settle, onProgress })
+      const record = await this.#intake.publish(request, own, facts, signal, labels)
+      await this.#intake.finish(own, record)
+      observer.ready(imageOfRecord(record))
+    } catch (error) {
+      await this.#leave(own, error)
+      if (own.stopped === undefined || own.stopped === 'deleted') observer.failed(asError(error))
+      else observer.left()
+    }
+  }
+
+  async #leave(own: OwnJob, error: unknown): Promise<void> {
+    const { jobs, onProblem } = this.#rooms
+    if (own.stopped === 'stopping') {
+      await jobs.handOver(own).catch((problem: unknown) => onProblem(asError(problem)))
+    } else {
+      await this.#intake.drop(own, error, { isPull: true })
+    }
+  }
+}
+
+function lost({ name, claim }: Job): ImageError {
+  return new ImageError(
+    'failed_precondition',
+    `The server that was to fetch ${name} stopped, and this one can not go on with a source of type ` +
+      `${claim.description.sourceType}. Ask for it again.`,
+    { reason: 'storage_unavailable' },
+  )
+}
