@@ -5,6 +5,7 @@ import { basename, join } from 'node:path'
 import { suite } from 'uvu'
 import {
   conformance,
+  resumableConformance,
   runCase,
   unfinishedConformance,
 } from '../../packages/core/dist/testing/index.js'
@@ -68,7 +69,7 @@ async function shown(work) {
   }
 }
 
-for (const each of [...conformance, ...unfinishedConformance]) {
+for (const each of [...conformance, ...unfinishedConformance, ...resumableConformance]) {
   if (process.env.CASE && !each.name.includes(process.env.CASE)) continue
   nfs(each.name, () => runCase({ ...each, run: (...both) => shown(each.run(...both)) }, make))
 }

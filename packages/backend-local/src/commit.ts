@@ -1,20 +1,31 @@
 // The one durable write: a temporary file, synced, then linked or renamed to its name, then the
 // folders synced. Nothing here relies on a lock; every step says which crash or race it is for.
 
-import { basename, dirname } from 'node:path'
+import { dirname } from 'node:path'
 import { constants, type BigIntStats } from 'node:fs'
-import { ImageError, isImageError } from '@backing-image/core'
-import { errnoOf, type Disk, type OpenFile } from './disk.ts'
+import { ImageError, isImageError, type PutOptions } from '@backing-image/core'
+import type { Disk, OpenFile } from './disk.ts'
+import { makeParents, syncUpwards } from './folders.ts'
 import type { GuardedDisk, GuardedFile } from './guarded.ts'
 import { Writer } from './writer.ts'
 
 const attemptsMax = 20
-const { O_CREAT, O_DIRECT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } =
-  constants
+const { O_CREAT, O_DIRECT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants
 /** Never through a link, and never waiting for the other end of a foreign pipe. */
 export const readFlags: number = O_RDONLY | O_NOFOLLOW | O_NONBLOCK
 /** For a new file that nobody else has. */
 export const createFlags: number = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW
+
+/** Where a temporary file is made. */
+export interface Place {
+  disk: GuardedDisk
+  root: string
+  path: string
+  /** Told more and more of what would survive a power cut under this path. */
+  onDurable?: PutOptions['onDurable']
+  /** As WriterOptions has it. */
+  syncEveryBytes?: number | undefined
+}
 
 /** A file under `.tmp` that becomes an object, or is thrown away. */
 export class Temporary {
@@ -26,15 +37,17 @@ export class Temporary {
   #isOpen = true
   #isPlaced = false
 
-  private constructor(disk: GuardedDisk, path: string, file: GuardedFile) {
-    this.#disk = disk
-    this.#path = path
+  private constructor(place: Place, file: GuardedFile) {
+    this.#disk = place.disk
+    this.#path = place.path
     this.#file = file
-    this.#writer = new Writer(file)
+    const { onDurable, syncEveryBytes } = place
+    const onSynced = onDurable && toldDurably(place, onDurable)
+    this.#writer = new Writer(file, { syncEveryBytes, onSynced })
   }
 
-  static async create(disk: GuardedDisk, path: string): Promise<Temporary> {
-    return new Temporary(disk, path, await disk.open(path, createFlags, 0o644))
+  static async create(place: Place): Promise<Temporary> {
+    return new Temporary(place, await place.disk.open(place.path, createFlags, 0o644))
   }
 
   append(chunk: Uint8Array): Promise<void> {
@@ -161,6 +174,21 @@ export class Temporary {
     }
   }
 
+  /** Resolves when no sync is under way in the background, however it ended. Never rejects. */
+  async settle(): Promise<void> {
+    await this.#writer.settle()
+  }
+
+  /**
+   * Leaves the file as it is, for who goes on with it; with `isToBeSynced` what was appended is made
+   * durable first. Never rejects: what is not durable was not told to be.
+   */
+  async leave(isToBeSynced: boolean): Promise<void> {
+    if (this.#isOpen && isToBeSynced) await this.#writer.finish().catch(() => {})
+    await this.#writer.settle()
+    if (this.#isOpen) await this.#close().catch(() => {})
+  }
+
   /** Leaves nothing behind, as far as the disk allows. Never rejects: the first error counts. */
   async discard(): Promise<void> {
     await this.#writer.settle()
@@ -174,8 +202,25 @@ export interface CommitOptions {
   signal: AbortSignal | undefined
 }
 
-/** Through an open handle, because opening is what makes an NFS client ask the server anew. */
-async function freshStat(disk: Disk, path: string): Promise<BigIntStats | undefined> {
+/** Bytes without a name are lost: the folders are synced before anything is told. */
+function toldDurably(
+  { disk, root, path }: Place,
+  onDurable: (bytes: number) => void,
+): (lengthBytes: number) => Promise<void> {
+  let toldBytes = 0
+  return async (lengthBytes) => {
+    if (lengthBytes === toldBytes) return
+    if (toldBytes === 0) await syncUpwards(disk, root, dirname(path))
+    toldBytes = lengthBytes
+    onDurable(lengthBytes)
+  }
+}
+
+/**
+ * Undefined where there is nothing. Through an open handle, because opening is what makes an NFS
+ * client ask the server anew.
+ */
+export async function freshStat(disk: Disk, path: string): Promise<BigIntStats | undefined> {
   let file: OpenFile
   try {
     file = await disk.open(path, readFlags)
@@ -187,91 +232,5 @@ async function freshStat(disk: Disk, path: string): Promise<BigIntStats | undefi
     return await file.stat()
   } finally {
     await file.close()
-  }
-}
-
-async function makeParents(disk: Disk, root: string, final: string): Promise<void> {
-  const missing: string[] = []
-  for (let folder = dirname(final); folder !== root; folder = dirname(folder)) missing.push(folder)
-  for (const folder of missing.toReversed()) {
-    try {
-      await disk.mkdir(folder, 0o755)
-    } catch (error) {
-      // Not there: a racing delete took the one above away again. The caller finds out, and repeats.
-      if (!isImageError(error, 'already_exists', 'not_found')) throw error
-    }
-  }
-}
-
-async function syncFolder(disk: Disk, folder: string): Promise<void> {
-  const handle = await disk.open(folder, O_RDONLY | O_DIRECTORY)
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-}
-
-/**
- * Syncs `folder` and every one above it up to `root`. All of them, not only those that we made:
- * another put may have made a parent and not yet synced the folder in which it stands.
- */
-async function syncUpwards(disk: Disk, root: string, folder: string): Promise<void> {
-  for (let each = folder; ; each = dirname(each)) {
-    try {
-      await syncFolder(disk, each)
-    } catch (error) {
-      // A racing delete took our object and its folder away; it syncs what it did itself.
-      if (!isImageError(error, 'not_found') || each === root) throw error
-    }
-    if (each === root) return
-  }
-}
-
-/** Takes a file away, durably, and the folders that this empties. An absent one is success. */
-export async function remove(disk: Disk, root: string, path: string): Promise<void> {
-  try {
-    await disk.unlink(path)
-  } catch (error) {
-    if (!isImageError(error, 'not_found')) throw error
-  }
-  await removeEmptyFolders(disk, root, dirname(path))
-}
-
-/**
- * Removes `folder` and those above it while they are empty, but for the few of the store itself, then
- * syncs the first that stays: once that is durable, so is the absence of all below, whoever removed it.
- */
-export async function removeEmptyFolders(disk: Disk, root: string, folder: string): Promise<void> {
-  let kept = folder
-  while (isRemovable(root, kept) && (await isRemoved(disk, kept))) kept = dirname(kept)
-  for (;;) {
-    try {
-      return await syncFolder(disk, kept)
-    } catch (error) {
-      // A racing delete has emptied this one too.
-      if (!isImageError(error, 'not_found') || kept === root) throw error
-      kept = dirname(kept)
-    }
-  }
-}
-
-/**
- * `.jobs` and its like come and go with every look at the storage: servers that start together on an
- * empty store would take them from under each other's hands.
- */
-function isRemovable(root: string, folder: string): boolean {
-  return folder !== root && !(dirname(folder) === root && basename(folder).startsWith('.'))
-}
-
-async function isRemoved(disk: Disk, folder: string): Promise<boolean> {
-  try {
-    await disk.rmdir(folder)
-    return true
-  } catch (error) {
-    if (isImageError(error, 'not_found')) return true
-    // EBUSY: something is mounted there.
-    if (['ENOTEMPTY', 'EEXIST', 'EBUSY'].includes(errnoOf(error) ?? '')) return false
-    throw error
   }
 }

@@ -4,12 +4,8 @@ import { mkdtemp, readdir, readlink, rm, rmdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite } from 'uvu'
-import {
-  conformance,
-  runCase,
-  unfinishedConformance,
-  type Subject,
-} from '@backing-image/core/testing'
+import { conformance, resumableConformance, runCase } from '@backing-image/core/testing'
+import { type Subject, unfinishedConformance } from '@backing-image/core/testing'
 import { LocalBackend } from './index.ts'
 
 const local = suite('local: conformance')
@@ -59,7 +55,7 @@ async function make(): Promise<Subject> {
   }
 }
 
-for (const each of [...conformance, ...unfinishedConformance]) {
+for (const each of [...conformance, ...unfinishedConformance, ...resumableConformance]) {
   local(each.name, () => runCase(each, make))
 }
 

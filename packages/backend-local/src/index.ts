@@ -5,14 +5,16 @@ import { dirname, join, resolve } from 'node:path'
 import { constants, type BigIntStats } from 'node:fs'
 import { ImageError, assertKey, assertPrefix, isImageError, orUndefined } from '@backing-image/core'
 import type { Backend, Bytes, GetOptions, Owners, PutOptions } from '@backing-image/core'
-import type { Scan, Scanned, Space, Stat, Unfinished, UnfinishedPut } from '@backing-image/core'
+import type { Remains, Resumable, Scan, Scanned, Space, Stat } from '@backing-image/core'
+import type { Unfinished, UnfinishedPut } from '@backing-image/core'
 import { exclusiveBytesMax, readAll } from '@backing-image/core'
 import { unlessAborted } from './abort.ts'
-import { Temporary, remove, removeEmptyFolders } from './commit.ts'
+import { Temporary } from './commit.ts'
 import { type Disk, explained, nodeDisk } from './disk.ts'
+import { remove, removeEmptyFolders } from './folders.ts'
 import { Guard, type GuardOptions, type Outage } from './guard.ts'
 import { type GuardedDisk, guarded } from './guarded.ts'
-import { Leftovers, temporaryName } from './leftovers.ts'
+import { Leftovers, temporaryFolder, temporaryName } from './leftovers.ts'
 import { listObjects, toStat } from './list.ts'
 import { Owner } from './owner.ts'
 import { Put } from './put.ts'
@@ -38,10 +40,12 @@ export interface LocalOptions {
   name?: string
   /** How long what hangs is waited for, and how many calls are made at a time. */
   guard?: GuardOptions
+  /** How much of a put is written between two syncs; 64 MiB unless a test wants less. */
+  syncEveryBytes?: number
 }
 
 /** Keeps the contract of Backend over one folder. Several may share the folder. */
-export class LocalBackend implements Backend, Unfinished, Owners, Space, Scan {
+export class LocalBackend implements Backend, Unfinished, Resumable, Owners, Space, Scan {
   readonly name: string
   readonly #root: string
   readonly #guard: Guard
@@ -52,6 +56,7 @@ export class LocalBackend implements Backend, Unfinished, Owners, Space, Scan {
   readonly #ballast: Ballast
   /** A disk that is not the real one is read call by call. */
   readonly #scanner: Scanner | undefined
+  readonly #syncEveryBytes: number | undefined
   #temporaryCount = 0
 
   private constructor(options: LocalOptions) {
@@ -62,10 +67,11 @@ export class LocalBackend implements Backend, Unfinished, Owners, Space, Scan {
     this.#disk = guarded(disk, this.#guard)
     const { scansByThread = options.disk === undefined } = options
     this.#scanner = scansByThread ? new Scanner(this.#guard) : undefined
-    const temporaries = join(this.#root, temporaryName)
+    const temporaries = join(this.#root, temporaryFolder)
     this.#owner = new Owner(this.#disk, temporaries, options.provesDeath ?? true)
     this.#leftovers = new Leftovers(this.#disk, this.#root, this.#owner)
     this.#room = new Room(this.#disk, this.#root, options.lowWaterBytes)
+    this.#syncEveryBytes = options.syncEveryBytes
     this.#ballast = new Ballast(this.#disk, join(temporaries, 'ballast'), this.#room)
   }
 
@@ -152,17 +158,20 @@ export class LocalBackend implements Backend, Unfinished, Owners, Space, Scan {
         root: this.#root,
         key,
         final: join(this.#root, key),
-        begin: () => this.#beginTemporary(key),
+        begin: (onDurable) =>
+          this.#beginTemporary(key, { isResumable: options.keep !== undefined, onDurable }),
         room: this.#room,
         ballast: this.#ballast,
       },
       options,
     )
-    // After an abort it tidies up behind our back, whenever the call that hangs returns.
-    return toStat(key, await unlessAborted(put.run(bytes), options.signal))
+    return toStat(key, await put.run(bytes))
   }
 
-  async #beginTemporary(key: string): Promise<Temporary> {
+  async #beginTemporary(
+    key: string,
+    { isResumable, onDurable }: { isResumable: boolean; onDurable: PutOptions['onDurable'] },
+  ): Promise<Temporary> {
     if ((await this.#find(key)) === 'foreign') {
       throw new ImageError(
         'failed_precondition',
@@ -172,15 +181,17 @@ export class LocalBackend implements Backend, Unfinished, Owners, Space, Scan {
     }
     await this.#ballast.restock()
     this.#temporaryCount += 1
-    const name = `${this.#temporaryCount}~${key.replaceAll('/', '~')}`
+    const name = temporaryName({ count: this.#temporaryCount, key, isResumable })
     const path = join(this.#owner.folder, name)
+    const [disk, root, syncEveryBytes] = [this.#disk, this.#root, this.#syncEveryBytes]
+    const place = { disk, root, path, onDurable, syncEveryBytes }
     try {
-      return await Temporary.create(this.#disk, path)
+      return await Temporary.create(place)
     } catch (error) {
       if (!isImageError(error, 'not_found')) throw error
       // Somebody has emptied `.tmp` while we run.
       await this.#owner.begin()
-      return await Temporary.create(this.#disk, path)
+      return await Temporary.create(place)
     }
   }
 
@@ -263,7 +274,15 @@ export class LocalBackend implements Backend, Unfinished, Owners, Space, Scan {
     await this.#leftovers.discard(id)
   }
 
-  /** Removes what processes that are certainly dead have left unfinished; never of a living one. */
+  async remains(key: string, owner: string, durableBytes: number): Promise<Remains | undefined> {
+    assertKey(key)
+    return await this.#leftovers.remains(key, owner, durableBytes)
+  }
+
+  /**
+   * Removes what processes that are certainly dead have left unfinished, but for what may be gone on
+   * with: that is for whoever knows whether somebody does. Never of a living one.
+   */
   async sweepDead(): Promise<void> {
     await this.#leftovers.sweepDead()
   }

@@ -117,14 +117,33 @@ export class Owner {
     }
   }
 
-  /** Removes the folder of an owner that is gone, with all that is in it. */
-  async sweep(owner: string): Promise<void> {
+  /** Whether isGone can say yes at all. */
+  get provesDeath(): boolean {
+    return this.#bootId !== undefined
+  }
+
+  /** Removes the folder of an owner that is gone, with all that is in it and does not stay. */
+  async sweep(owner: string, stays: (name: string) => boolean = () => false): Promise<void> {
     const folder = join(this.#owners, owner)
     const names = (await this.#disk.readdir(folder)).map((entry) => entry.name)
-    // The socket last: a folder without one could never be proved dead again.
-    const inOrder = [...names.filter((name) => name !== socketName), socketName]
-    for (const name of inOrder) await ignoreAbsent(this.#disk.unlink(join(folder, name)))
+    const files = names.filter((name) => name !== socketName && !stays(name))
+    for (const name of files) await ignoreAbsent(this.#disk.unlink(join(folder, name)))
+    // A folder without a socket could never be proved dead again: it is the last to go.
+    if (names.some(stays)) return
+    await ignoreAbsent(this.#disk.unlink(join(folder, socketName)))
     await ignoreAbsent(this.#disk.rmdir(folder))
+  }
+
+  /**
+   * Removes the folder of another if nothing is in it, where no socket stands for its process: should
+   * that live, it makes the folder again.
+   */
+  async dropEmpty(owner: string): Promise<void> {
+    try {
+      await this.#disk.rmdir(join(this.#owners, owner))
+    } catch (error) {
+      if (!isImageError(error)) throw error
+    }
   }
 
   /** Stops listening, and removes the folder when nothing unfinished is left in it. */

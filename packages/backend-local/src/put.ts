@@ -56,8 +56,8 @@ export interface Target {
   key: string
   /** The path of the object. */
   final: string
-  /** Makes a new temporary file for this key. */
-  begin: () => Promise<Temporary>
+  /** Makes a new temporary file for this key; it tells what of it is durable. */
+  begin: (onDurable: PutOptions['onDurable']) => Promise<Temporary>
   room: Room
   ballast: Ballast
 }
@@ -68,6 +68,10 @@ export class Put {
   readonly #ifAbsent: boolean
   readonly #sizeBytes: number
   readonly #signal: AbortSignal | undefined
+  readonly #keep: PutOptions['keep']
+  readonly #onDurable: PutOptions['onDurable']
+  #isKept: boolean | undefined
+  #isOver = false
   #reservation: Reservation | undefined
   #temporary: Temporary | undefined
   #gathered: Buffer | undefined
@@ -80,9 +84,29 @@ export class Put {
     this.#ifAbsent = options.ifAbsent ?? false
     this.#sizeBytes = options.size ?? 0
     this.#signal = options.signal
+    this.#keep = options.keep
+    this.#onDurable = options.onDurable
   }
 
+  /** After an abort it tidies up behind its caller's back, whenever the call that hangs returns. */
   async run(bytes: Bytes): Promise<BigIntStats> {
+    try {
+      return await unlessAborted(this.#run(bytes), this.#signal)
+    } catch (error) {
+      this.#askToKeep(error)
+      throw error
+    } finally {
+      this.#isOver = true
+    }
+  }
+
+  /** Once, with whatever failed first, before the caller hears of it. */
+  #askToKeep(error: unknown): boolean {
+    this.#isKept ??= this.#keep?.(error) ?? false
+    return this.#isKept
+  }
+
+  async #run(bytes: Bytes): Promise<BigIntStats> {
     const source = new Source(bytes, this.#signal)
     try {
       this.#signal?.throwIfAborted()
@@ -97,7 +121,10 @@ export class Put {
       }
       return await this.#finish()
     } catch (error) {
-      const tidied = this.#tidy(source)
+      const isKept = this.#askToKeep(error)
+      // The sync in the background is no hang, as long as the guard waits for it.
+      if (isKept && this.#signal?.aborted !== true) await this.#temporary?.settle()
+      const tidied = this.#tidy(source, isKept)
       // What hangs is tidied behind our back, whenever it returns.
       if (!this.#hangs()) await tidied
       throw error
@@ -111,13 +138,23 @@ export class Put {
   }
 
   /** Never rejects. */
-  async #tidy(source: Source): Promise<void> {
+  async #tidy(source: Source, isKept: boolean): Promise<void> {
+    // Who aborts does not want to wait, nor does who waits for what hangs.
+    const isInTime = !this.#hangs() && this.#signal?.aborted !== true
     // Every write was awaited, or left: then it still reads the last chunk.
     await this.#temporary?.returning
     const lettingGo = source.letGo()
     await this.#target.disk.returning
-    await this.#temporary?.discard()
+    if (isKept) await this.#leave(isInTime)
+    else await this.#temporary?.discard()
     await lettingGo
+  }
+
+  async #leave(isToBeSynced: boolean): Promise<void> {
+    const temporary = this.#temporary
+    // What was gathered is too little to keep on its own; and where a write failed there is none.
+    if (temporary && isToBeSynced) await this.#flush(temporary).catch(() => {})
+    await temporary?.leave(isToBeSynced)
   }
 
   #assertExclusive(lengthBytes: number): void {
@@ -139,7 +176,7 @@ export class Put {
     // It is a large one.
     await this.#checkRoom()
     if (!this.#temporary) {
-      this.#temporary = await this.#target.begin()
+      this.#temporary = await this.#begin()
       await this.#temporary.appendDirectly()
     }
     await this.#flush(this.#temporary)
@@ -150,6 +187,12 @@ export class Put {
     } else {
       this.#gather(chunk)
     }
+  }
+
+  #begin(): Promise<Temporary> {
+    const onDurable = this.#onDurable
+    // What the tidying finds out nobody waits for any more.
+    return this.#target.begin(onDurable && ((bytes) => void (this.#isOver || onDurable(bytes))))
   }
 
   #gather(chunk: Uint8Array): void {
@@ -189,7 +232,7 @@ export class Put {
       this.#signal?.throwIfAborted()
       // The second time: what the first has left.
       await this.#temporary?.discard()
-      this.#temporary = await this.#target.begin()
+      this.#temporary = await this.#begin()
       if (body) await this.#temporary.append(body)
       return await this.#temporary.commit(root, final, options)
     })

@@ -9,6 +9,11 @@ import { type OpenFile, errnoOf } from './disk.ts'
 const blockBytes = 4096
 /** So much is written between two syncs, and between two looks at the free space. */
 export const syncEveryBytes: number = 64 * 1024 * 1024
+/**
+ * Holes cost no writing, but who goes on with the file has to get them again: so many times as much is
+ * synced, too, where somebody wants to know what is durable.
+ */
+const holesFactor = 8
 const zeros = Buffer.alloc(1024 * 1024)
 
 function isZero(chunk: Uint8Array, start: number, end: number): boolean {
@@ -47,7 +52,18 @@ function mayBeDirect(data: Uint8Array, position: number): boolean {
   return isAligned && data.buffer instanceof SharedArrayBuffer
 }
 
-/** Appends to one new, empty file. One call at a time; after a failure only `settle`. */
+export interface WriterOptions {
+  /** How much is written between two syncs; 64 MiB unless a test wants less. */
+  syncEveryBytes?: number | undefined
+  /**
+   * Told that so many bytes from the beginning have reached the medium, and that the file is as long,
+   * so that one which lost its end is not taken for one that ends in a hole. What it throws fails the
+   * sync.
+   */
+  onSynced?: ((lengthBytes: number) => Promise<void>) | undefined
+}
+
+/** Appends to one new, empty file. One call at a time; after a failure only `settle` and `finish`. */
 export class Writer {
   /** How many bytes were appended. */
   length = 0
@@ -56,10 +72,15 @@ export class Writer {
   #direct: OpenFile | undefined
   #dataEnd = 0
   #unsyncedBytes = 0
+  #syncedLength = 0
   #sync: Promise<void> | undefined
+  readonly #syncEveryBytes: number
+  readonly #onSynced: WriterOptions['onSynced']
 
-  constructor(file: OpenFile) {
+  constructor(file: OpenFile, options: WriterOptions = {}) {
     this.#file = file
+    this.#syncEveryBytes = options.syncEveryBytes ?? syncEveryBytes
+    this.#onSynced = options.onSynced
   }
 
   /** From now on whole blocks go through a second handle, opened with O_DIRECT. */
@@ -73,14 +94,33 @@ export class Writer {
       await this.#write(chunk.subarray(start, end), this.length + start)
     }
     this.length += chunk.length
-    if (this.#unsyncedBytes >= syncEveryBytes) {
+    if (this.#isSyncDue()) {
       // At most one sync is under way: a slow medium slows the source instead of filling memory.
       await this.#sync
-      this.#unsyncedBytes = 0
-      this.#sync = this.#file.datasync()
+      if (this.#onSynced) await this.#reachLength()
+      this.#beginSync()
       // Its failure is seen when it is awaited, here or in `finish`.
-      this.#sync.catch(() => {})
+      this.#sync?.catch(() => {})
     }
+  }
+
+  #isSyncDue(): boolean {
+    if (this.#unsyncedBytes >= this.#syncEveryBytes) return true
+    const mostBytes = this.#onSynced ? holesFactor * this.#syncEveryBytes : Infinity
+    return this.length - this.#syncedLength >= mostBytes
+  }
+
+  /** The file is as long as what was appended, also where that ends in a hole. */
+  async #reachLength(): Promise<void> {
+    if (this.#dataEnd < this.length) await this.#file.truncate(this.length)
+    this.#dataEnd = this.length
+  }
+
+  #beginSync(): void {
+    const { length } = this
+    this.#unsyncedBytes = 0
+    this.#syncedLength = length
+    this.#sync = this.#file.datasync().then(() => this.#onSynced?.(length))
   }
 
   async #write(data: Uint8Array, position: number): Promise<void> {
@@ -107,13 +147,17 @@ export class Writer {
     return await this.#file.write(data, position)
   }
 
-  /** All bytes are on the medium when it resolves; a length that ends in a hole too. */
+  /**
+   * All bytes are on the medium when it resolves; a length that ends in a hole too. After a failed
+   * write that is so for all chunks before it.
+   */
   async finish(): Promise<void> {
     // A sync that failed is never tried again: the kernel forgets the pages it could not write, and
     // the next sync would succeed without them.
     await this.#sync
-    if (this.#dataEnd < this.length) await this.#file.truncate(this.length)
-    await this.#file.datasync()
+    await this.#reachLength()
+    this.#beginSync()
+    await this.#sync
   }
 
   /** Resolves when no call on the file is under way, however it ended. Never rejects. */

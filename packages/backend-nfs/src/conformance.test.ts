@@ -1,12 +1,13 @@
 // What every backend must do, by the calls for NFS on an ordinary folder.
 
 import { suite } from 'uvu'
-import { conformance, runCase, unfinishedConformance } from '@backing-image/core/testing'
+import { conformance, resumableConformance, runCase } from '@backing-image/core/testing'
+import { unfinishedConformance } from '@backing-image/core/testing'
 import { withExport } from './testing/index.ts'
 
 const nfs = suite('nfs')
 
-for (const each of [...conformance, ...unfinishedConformance]) {
+for (const each of [...conformance, ...unfinishedConformance, ...resumableConformance]) {
   nfs(each.name, () =>
     withExport(async ({ open }) => {
       const backend = await open()

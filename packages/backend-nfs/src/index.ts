@@ -1,20 +1,14 @@
 // The storage backend on an NFS export: the local backend behind a mount that is checked, a store that
 // is known by its id, and calls that do not believe what the client remembers.
 
-import { errnoOf } from '@backing-image/backend-local'
+import { LocalBackend, errnoOf, nodeDisk } from '@backing-image/backend-local'
+import type { Disk, GuardOptions, Outage } from '@backing-image/backend-local'
 import { mkdir, realpath } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { ImageError, isImageError } from '@backing-image/core'
 import type { Backend, Bytes, Finding, GetOptions, Owners, Probe } from '@backing-image/core'
-import type { PutOptions, Scan, Scanned, Space, Stat, Unfinished } from '@backing-image/core'
-import type { UnfinishedPut } from '@backing-image/core'
-import {
-  type Disk,
-  type GuardOptions,
-  type Outage,
-  LocalBackend,
-} from '@backing-image/backend-local'
-import { nodeDisk } from '@backing-image/backend-local'
+import type { PutOptions, Remains, Resumable, Scan, Scanned, Space } from '@backing-image/core'
+import type { Stat, Unfinished, UnfinishedPut } from '@backing-image/core'
 import { nfsDisk } from './disk.ts'
 import { type Place, told } from './failure.ts'
 import { findingsOf } from './findings.ts'
@@ -53,7 +47,7 @@ export interface NfsOptions {
 }
 
 /** Keeps the contract of Backend on an NFS export. Any number of servers may share it. */
-export class NfsBackend implements Backend, Unfinished, Owners, Space, Scan, Probe {
+export class NfsBackend implements Backend, Unfinished, Resumable, Owners, Space, Scan, Probe {
   readonly name = 'nfs'
   readonly storageId: string
   readonly findings: readonly Finding[]
@@ -156,6 +150,10 @@ export class NfsBackend implements Backend, Unfinished, Owners, Space, Scan, Pro
 
   discard(id: string): Promise<void> {
     return this.#local.discard(id)
+  }
+
+  remains(key: string, owner: string, durableBytes: number): Promise<Remains | undefined> {
+    return this.#local.remains(key, owner, durableBytes)
   }
 }
 

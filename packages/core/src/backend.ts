@@ -32,16 +32,23 @@ export interface PutOptions {
   ifAbsent?: boolean
   signal?: AbortSignal
   /**
-   * Told how many bytes from the beginning are durable by now: not after each chunk, but often enough
-   * that who goes on after a crash loses little. Only stores with `remains` call it.
+   * Told how many bytes from the beginning are durable by now: more each time, not after each chunk, but
+   * often enough that who goes on after a crash loses little; and never after the put has settled.
+   * Only stores with `remains` call it.
    */
   onDurable?: (bytes: number) => void
   /**
-   * Asked with the error when the put fails: true leaves what is unfinished as it is, for `remains`. A
-   * process that dies leaves it without being asked. Absent: nothing is left.
+   * Asked once with the error when the put fails, before it rejects: true leaves what is unfinished as
+   * it is, for `remains`, and what was given is made durable first, unless the put was aborted or the
+   * medium hangs. A process that dies leaves it without being asked. Absent: nothing is left.
    */
   keep?: (error: unknown) => boolean
-  /** The bytes that come follow these, which the store itself holds: only of remains without `read`. */
+  /**
+   * The bytes that come follow these, which the store itself holds: only of remains without `read`.
+   * `size` and `onDurable` count those too. Where they are gone meanwhile it rejects with `aborted`,
+   * and who puts begins anew. The answer to the last step may be lost: then an object of the right size
+   * is taken for ours, so that whoever needs to be sure reads it once.
+   */
   after?: Remains
 }
 
@@ -122,11 +129,12 @@ export interface Unfinished {
 export interface Remains {
   /** As UnfinishedPut has it. */
   id: string
-  /** So many bytes from the beginning are there, and durable. */
+  /** So many bytes from the beginning are there, and durable. Over 0. */
   offset: number
   /**
-   * Those bytes, to be put once more: a successor never writes into the file of another. Absent where
-   * the store itself goes on after them (PutOptions.after); then nobody has seen those bytes again.
+   * Those bytes, to be put once more: a successor never writes into the file of another. Rejects with
+   * `aborted` when they are gone meanwhile. Absent where the store itself goes on after them
+   * (PutOptions.after); then nobody has seen those bytes again.
    */
   read?: (signal?: AbortSignal) => Promise<Bytes>
 }
@@ -134,9 +142,11 @@ export interface Remains {
 /** Optional power: a put that ended early, or whose process did, can be gone on with. */
 export interface Resumable {
   /**
-   * What the process `owner` left of a put of `key`, of which `onDurable` had told `durableBytes`.
-   * Undefined where there is nothing of use. Asked only when that put is over, or its owner has lost
-   * the work; what it left stays until `discard`.
+   * What the last put of `key` by the process `owner` left, of which `onDurable` had told
+   * `durableBytes`. Undefined where there is nothing of use. Asked only when that put is over, or its
+   * owner has lost the work; what it left stays until `discard`. A store may know better than both
+   * and take them for hints; it does not know of what bytes they are: who puts others under the same
+   * key forgets the old number, and discards what is unfinished, before.
    */
   remains(key: string, owner: string, durableBytes: number): Promise<Remains | undefined>
 }

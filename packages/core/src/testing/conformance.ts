@@ -12,6 +12,7 @@ import { listCases } from './conformance/list.ts'
 import { putCases } from './conformance/put.ts'
 
 export { type Case } from './conformance/case.ts'
+export { resumableConformance } from './conformance/remains.ts'
 export { unfinishedConformance } from './conformance/unfinished.ts'
 
 /** The cases that every backend passes. */

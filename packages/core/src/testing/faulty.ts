@@ -1,8 +1,8 @@
 // A backend whose n-th call fails, before it has an effect or after it had: for runs that fail
 // every call of an operation in turn.
 
-import type { Backend, Bytes, GetOptions, Owners, PutOptions, Stat } from '../backend.ts'
-import type { Unfinished, UnfinishedPut } from '../backend.ts'
+import type { Backend, Bytes, GetOptions, Owners, PutOptions, Remains } from '../backend.ts'
+import type { Resumable, Stat, Unfinished, UnfinishedPut } from '../backend.ts'
 import { type Code, ImageError } from '../errors.ts'
 import type { MemoryBackend } from './memory.ts'
 
@@ -14,7 +14,7 @@ export interface Fault {
   when: 'before' | 'after'
 }
 
-export class FaultyBackend implements Backend, Unfinished, Owners {
+export class FaultyBackend implements Backend, Unfinished, Resumable, Owners {
   readonly name = 'faulty'
   readonly owner: string
   fault: Fault | undefined
@@ -58,6 +58,10 @@ export class FaultyBackend implements Backend, Unfinished, Owners {
 
   async discard(id: string): Promise<void> {
     await this.#inner.discard(id)
+  }
+
+  async remains(key: string, owner: string, durableBytes: number): Promise<Remains | undefined> {
+    return await this.#run(`remains ${key}`, () => this.#inner.remains(key, owner, durableBytes))
   }
 
   async isGone(owner: string): Promise<boolean> {

@@ -5,27 +5,34 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type Bytes, type UnfinishedPut, bytesOf, readAll } from '../backend.ts'
 import { ImageError, isImageError } from '../errors.ts'
-import { type Subject, conformance, runCase, unfinishedConformance } from './conformance.ts'
+import { type Subject, conformance, resumableConformance, runCase } from './conformance.ts'
+import { unfinishedConformance } from './conformance.ts'
 import { gate } from './conformance/case.ts'
 import { MemoryBackend, MemoryStore } from './memory.ts'
 
 const memory = suite('memory')
 
 /** A store seen by one process, or by two. */
-async function subject(instances: 1 | 2): Promise<Subject> {
+async function subject(instances: 1 | 2, goesOn = false): Promise<Subject> {
   const shared = new MemoryStore()
-  const backend = new MemoryBackend({ shared })
+  const backend = new MemoryBackend({ shared, goesOn })
   return {
     backend,
-    other: instances === 1 ? backend : new MemoryBackend({ shared }),
+    other: instances === 1 ? backend : new MemoryBackend({ shared, goesOn }),
     close: async () => undefined,
     leftovers: async () => [...shared.unfinished.values()].map(({ key }) => key),
   }
 }
 
-for (const each of [...conformance, ...unfinishedConformance]) {
+for (const each of [...conformance, ...unfinishedConformance, ...resumableConformance]) {
   memory(`alone: ${each.name}`, async () => await runCase(each, async () => await subject(1)))
   memory(`shared: ${each.name}`, async () => await runCase(each, async () => await subject(2)))
+}
+
+for (const each of [...unfinishedConformance, ...resumableConformance]) {
+  memory(`goes on: ${each.name}`, async () => {
+    await runCase(each, async () => await subject(2, true))
+  })
 }
 
 async function unfinishedOf(backend: MemoryBackend): Promise<UnfinishedPut[]> {

@@ -2,11 +2,14 @@
 // one store, and a hook pauses, fails or stops any verb before it has an effect.
 
 import { type Backend, type Bytes, type GetOptions, type Owners } from '../backend.ts'
-import { type PutOptions, type Range, type Space, type Stat, type Unfinished } from '../backend.ts'
-import { type UnfinishedPut, assertKey, assertPrefix, exclusiveBytesMax } from '../backend.ts'
+import { type PutOptions, type Remains, type Resumable, type Space } from '../backend.ts'
+import { type Stat, type Unfinished, type UnfinishedPut, assertKey } from '../backend.ts'
+import { assertPrefix, exclusiveBytesMax } from '../backend.ts'
 import { ImageError } from '../errors.ts'
+import { assertWithin, chunksOf, orAborted, readEach } from './memory-bytes.ts'
 
-const chunkBytesMax = 64 * 1024
+/** What a store that goes on in place keeps of an unfinished put: whole parts of this size. */
+export const memoryPartBytes: number = 64 * 1024
 
 /** One committed object. */
 interface MemoryObject {
@@ -14,10 +17,19 @@ interface MemoryObject {
   stat: Stat
 }
 
+/** A put, and the bytes that it has so far. */
+interface MemoryPut extends UnfinishedPut {
+  owner: string
+  body: Uint8Array[]
+  lengthBytes: number
+  /** Whether it may be gone on with. */
+  isResumable: boolean
+}
+
 /** The medium: what survives when one of the instances over it dies. */
 export class MemoryStore {
   readonly objects: Map<string, MemoryObject> = new Map()
-  readonly unfinished: Map<string, UnfinishedPut> = new Map()
+  readonly unfinished: Map<string, MemoryPut> = new Map()
   /** The store's own clock, in nanoseconds since 1970. Changes move it on, a test may set it. */
   now: bigint = BigInt(Date.now()) * 1_000_000n
   /** How much fits; a test may make it small. */
@@ -71,20 +83,27 @@ export interface MemoryOptions {
   /** The process that this instance plays; another one for each otherwise. */
   owner?: string
   before?: BeforeVerb
+  /**
+   * As on S3, a put goes on in place after what another has left (PutOptions.after), in whole parts.
+   * Otherwise as on a disk: what was left is read and put once more.
+   */
+  goesOn?: boolean
 }
 
 /** Keeps the contract of Backend over a MemoryStore. Every commit is one synchronous step. */
-export class MemoryBackend implements Backend, Unfinished, Owners, Space {
+export class MemoryBackend implements Backend, Unfinished, Resumable, Owners, Space {
   readonly name = 'memory'
   readonly owner: string
   readonly store: MemoryStore
   /** May be set at any time; see BeforeVerb. */
   before: BeforeVerb | undefined
+  readonly #goesOn: boolean
 
   constructor(options: MemoryOptions = {}) {
     this.store = options.shared ?? new MemoryStore()
     this.owner = options.owner ?? `memory-${this.store.fresh()}`
     this.before = options.before
+    this.#goesOn = options.goesOn ?? false
   }
 
   async put(key: string, bytes: Bytes, options: PutOptions = {}): Promise<Stat> {
@@ -93,30 +112,77 @@ export class MemoryBackend implements Backend, Unfinished, Owners, Space {
     await this.#begin('put', key, signal)
     this.#assertFits(key, size)
     const { store } = this
-    const id = store.fresh()
-    store.now += 1n
-    store.unfinished.set(id, { id, key, modifiedAt: store.now, owner: this.owner })
+    const put = this.#beginPut(key, options)
+    let isKept = false
     try {
-      const body = await readWhole(bytes, signal, (length) => {
-        if (ifAbsent && length > exclusiveBytesMax) {
+      await readEach(bytes, signal, (chunk) => {
+        if (store.isDead(this.owner)) return
+        const before = this.#durable(put.lengthBytes)
+        put.lengthBytes += chunk.length
+        if (ifAbsent && put.lengthBytes > exclusiveBytesMax) {
           const most = `The most that ifAbsent takes is ${exclusiveBytesMax} bytes`
           throw new ImageError('invalid_argument', `${most}; ${key} has more.`)
         }
-        this.#assertFits(key, length)
+        this.#assertFits(key, put.lengthBytes)
+        put.body.push(chunk)
+        const durableBytes = this.#durable(put.lengthBytes)
+        if (durableBytes > before) options.onDurable?.(durableBytes)
       })
       // From here to the end there is no await: the commit is one step to every other instance.
       this.#assertAlive()
-      if (!store.unfinished.has(id)) {
-        throw new ImageError('unavailable', `The put of ${key} was discarded while it ran.`)
-      }
+      if (!store.unfinished.has(put.id)) throw wasDiscarded(key, options.after)
       if (ifAbsent && store.objects.has(key)) {
         throw new ImageError('already_exists', `${key} exists already.`)
       }
-      return store.write(key, body)
+      return store.write(key, Buffer.concat(put.body, put.lengthBytes))
+    } catch (error) {
+      isKept = !store.isDead(this.owner) && (options.keep?.(error) ?? false)
+      throw error
     } finally {
       // The dead clean up nothing.
-      if (!store.isDead(this.owner)) store.unfinished.delete(id)
+      if (!store.isDead(this.owner) && !isKept) store.unfinished.delete(put.id)
     }
+  }
+
+  #beginPut(key: string, { after, keep }: PutOptions): MemoryPut {
+    const { store, owner } = this
+    store.now += 1n
+    const common = { key, owner, modifiedAt: store.now, isResumable: keep !== undefined }
+    if (after === undefined) {
+      const put = { ...common, id: store.fresh(), body: [], lengthBytes: 0 }
+      store.unfinished.set(put.id, put)
+      return put
+    }
+    const left = store.unfinished.get(after.id)
+    const isThere = left?.key === key && after.offset <= this.#durable(left.lengthBytes)
+    if (!this.#goesOn || !left || !isThere) throw wasDiscarded(key, after)
+    const prefix = Buffer.concat(left.body, left.lengthBytes).subarray(0, after.offset)
+    const put = { ...common, id: after.id, body: [prefix], lengthBytes: after.offset }
+    store.unfinished.set(put.id, put)
+    return put
+  }
+
+  /** How much of so many bytes outlives the put. */
+  #durable(lengthBytes: number): number {
+    return this.#goesOn ? lengthBytes - (lengthBytes % memoryPartBytes) : lengthBytes
+  }
+
+  async remains(key: string, owner: string, durableBytes: number): Promise<Remains | undefined> {
+    assertKey(key)
+    this.#assertAlive()
+    const { unfinished } = this.store
+    const left = [...unfinished.values()].findLast(
+      (put) => put.key === key && (this.#goesOn || (put.isResumable && put.owner === owner)),
+    )
+    if (!left) return undefined
+    const offset = this.#goesOn ? this.#durable(left.lengthBytes) : durableBytes
+    if (offset === 0 || offset > left.lengthBytes) return undefined
+    if (this.#goesOn) return { id: left.id, offset }
+    const read = async (signal?: AbortSignal): Promise<Bytes> => {
+      if (!unfinished.has(left.id)) throw new ImageError('aborted', `What ${key} had left is gone.`)
+      return chunksOf(Buffer.concat(left.body, left.lengthBytes), 0, offset, signal)
+    }
+    return { id: left.id, offset, read }
   }
 
   async get(key: string, options: GetOptions = {}): Promise<Bytes> {
@@ -152,7 +218,9 @@ export class MemoryBackend implements Backend, Unfinished, Owners, Space {
 
   async *unfinished(): AsyncIterable<UnfinishedPut> {
     this.#assertAlive()
-    for (const put of this.store.unfinished.values()) yield { ...put }
+    for (const { id, key, modifiedAt, owner } of this.store.unfinished.values()) {
+      yield { id, key, modifiedAt, owner }
+    }
   }
 
   async discard(id: string): Promise<void> {
@@ -194,71 +262,9 @@ export class MemoryBackend implements Backend, Unfinished, Owners, Space {
   }
 }
 
-/** Settles as `work` does, or rejects with the signal's reason as soon as that is aborted. */
-async function orAborted<T>(work: T | PromiseLike<T>, signal?: AbortSignal): Promise<T> {
-  if (signal === undefined) return await work
-  const over = new AbortController()
-  const aborted = new Promise<never>((_, reject) => {
-    if (signal.aborted) reject(signal.reason)
-    signal.addEventListener('abort', () => reject(signal.reason), { signal: over.signal })
-  })
-  try {
-    return await Promise.race([aborted, work])
-  } finally {
-    over.abort()
-  }
-}
-
-/** A copy of all bytes; `check` sees how many there are whenever more have come. */
-async function readWhole(
-  bytes: Bytes,
-  signal: AbortSignal | undefined,
-  check: (length: number) => void,
-): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = []
-  let length = 0
-  const iterator = bytes[Symbol.asyncIterator]()
-  try {
-    for (;;) {
-      const step = await orAborted(iterator.next(), signal)
-      if (step.done === true) break
-      length += step.value.length
-      check(length)
-      chunks.push(Uint8Array.from(step.value))
-    }
-    signal?.throwIfAborted()
-  } catch (error) {
-    // Not awaited: the return() of a generator that hangs waits for as long as it does.
-    void letGo(iterator)
-    throw error
-  }
-  return Buffer.concat(chunks, length)
-}
-
-async function letGo(iterator: AsyncIterator<Uint8Array>): Promise<void> {
-  try {
-    await iterator.return?.()
-  } catch {
-    // The error for which the source was given up says more than its clean-up can.
-  }
-}
-
-function assertWithin({ start, end }: Range, size: number, key: string): void {
-  if (start < 0 || end < start || end >= size) {
-    const asked = `Bytes ${start} to ${end}`
-    throw new ImageError('out_of_range', `${asked} are not within ${key} of ${size} bytes.`)
-  }
-}
-
-/** Copies, for chunks belong to the caller. An object's body is never written to: a snapshot. */
-async function* chunksOf(
-  body: Uint8Array,
-  start: number,
-  end: number,
-  signal?: AbortSignal,
-): Bytes {
-  for (let at = start; at < end; at += chunkBytesMax) {
-    signal?.throwIfAborted()
-    yield Uint8Array.from(body.subarray(at, Math.min(end, at + chunkBytesMax)))
-  }
+/** What a put rejects with that finds its bytes thrown away. */
+function wasDiscarded(key: string, after: Remains | undefined): ImageError {
+  return after
+    ? new ImageError('aborted', `What ${key} had left is gone: begin anew.`)
+    : new ImageError('unavailable', `The put of ${key} was discarded while it ran.`)
 }
