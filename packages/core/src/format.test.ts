@@ -135,7 +135,8 @@ format('a refusal names what was found and the command that helps', () => {
       qcow2Image({ l1TableOffset: 4096 }),
       /L1 table up to byte 4352, but the file ends at byte 2048/,
     ],
-    [withBytes('\xfd7zXZ\0'), /xz -d FILE/],
+    [withBytes('\xfd7zXZ\0'), /xz -d FILE.*or send it with decompress=auto/],
+    [withBytes('LZIP\x01'), /lzip -d FILE`\) and send the image itself\.$/],
     [withBytes('KDMV'), /qemu-img convert -f vmdk -O qcow2/],
     [Buffer.concat([rawImage(), vhdFooter()]), /qemu-img convert -f vpc -O qcow2/],
   ]

@@ -2,6 +2,7 @@
 // else is stored. No tool is ever run on them. What QEMU would take for another format never passes as
 // raw, since such a format may name other files; LUKS is the exception, for it can name none.
 
+import { type Magic, begins, compressions, holds, latin1 } from './compression.ts'
 import { ImageError } from './errors.ts'
 import { assertTablesWithin, isQcow2, qcow2HeadBytes, readQcow2 } from './qcow2.ts'
 
@@ -22,15 +23,8 @@ const footerBytes = 512
 /** Longhorn and every disk count in these. */
 const sectorBytes = 512
 
-/** What a file is that is not stored, how it is known by its first bytes, and what to do with it. */
-interface Foreign {
-  what: string
-  /** Where `magic` is expected. */
-  at?: number
-  /** One character a byte. */
-  magic: string
-  /** What else must hold, for a magic so short that a disk might begin with it. */
-  also?: (head: Uint8Array) => boolean
+/** What a file is that is not stored, how it is known, and what to do with it. */
+interface Foreign extends Magic {
   remedy: string
 }
 
@@ -40,24 +34,12 @@ const convert = (format: string): string =>
   `Convert it first: \`qemu-img convert -f ${format} -O qcow2 FILE NEW\`.`
 
 const foreigners: Foreign[] = [
-  // RFC 1952 §2.3: deflate is method 8, and the three upper flags must be zero.
-  {
-    what: 'a gzip file',
-    magic: '\x1f\x8b\x08',
-    also: (head) => ((head[3] ?? 0) & 0xe0) === 0,
-    remedy: unpack('gzip -d FILE'),
-  },
-  { what: 'an xz file', magic: '\xfd7zXZ\0', remedy: unpack('xz -d FILE') },
-  { what: 'a zstd file', magic: '\x28\xb5\x2f\xfd', remedy: unpack('zstd -d FILE') },
-  {
-    what: 'a bzip2 file',
-    magic: 'BZh',
-    // After the level comes a block, or in an empty file the end.
-    also: (head) =>
-      /[1-9]/.test(latin1(head.subarray(3), 1)) &&
-      (holds(head, 4, '1AY&SY') || holds(head, 4, '\x17rE8P\x90')),
-    remedy: unpack('bzip2 -d FILE'),
-  },
+  ...Object.entries(compressions).map(([command, magic]) => ({
+    ...magic,
+    remedy:
+      `Unpack it first (\`${command} -d FILE\`) and send the image itself, or send it with ` +
+      'decompress=auto, which unpacks one layer.',
+  })),
   { what: 'an lz4 file', magic: '\x04\x22\x4d\x18', remedy: unpack('lz4 -d FILE') },
   { what: 'an lzip file', magic: 'LZIP\x01', remedy: unpack('lzip -d FILE') },
   {
@@ -149,8 +131,8 @@ export function inspect(content: Uint8Array): Inspection {
  */
 function inspectHead(head: Uint8Array): ReturnType<typeof readQcow2> | undefined {
   if (isQcow2(head)) return readQcow2(head)
-  for (const { what, at = 0, magic, also, remedy } of foreigners) {
-    if (holds(head, at, magic) && (!also || also(head))) throw unsupported(what, remedy)
+  for (const foreigner of foreigners) {
+    if (begins(head, foreigner)) throw unsupported(foreigner.what, foreigner.remedy)
   }
   const text = latin1(head, textBytes)
   if (vmdkDescriptor.test(text)) {
@@ -201,17 +183,6 @@ function sizeWarnings(size: number): string[] {
     `The image has ${size} bytes, but Longhorn takes only multiples of ${sectorBytes}. Before it is ` +
       `uploaded, \`truncate -s %${sectorBytes} FILE\` fills it up with zeros.`,
   ]
-}
-
-function holds(bytes: Uint8Array, at: number, magic: string): boolean {
-  return latin1(bytes.subarray(at), magic.length) === magic
-}
-
-/** The first bytes as text, one character each. */
-function latin1(bytes: Uint8Array, length: number): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(length, bytes.length)).toString(
-    'latin1',
-  )
 }
 
 function unsupported(what: string, remedy: string): ImageError {

@@ -2,6 +2,7 @@
 
 export * from './backend.ts'
 export * from './checksum.ts'
+export type { Compression } from './compression.ts'
 export * from './errors.ts'
 export type { StoreEvent, StoreListener } from './event.ts'
 export * from './format.ts'
