@@ -2,8 +2,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { type IncomingMessage, type Server, createServer, request as httpRequest } from 'node:http'
-import { type AddressInfo, type Server as TcpServer, type Socket, connect } from 'node:net'
+import { type AddressInfo, type Server, type Socket, connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createServer as createTlsServer } from 'node:tls'
@@ -13,57 +12,15 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { openBackend } from './backends.ts'
 import { readConfig } from './config.ts'
-import { localCertificate } from '@backing-image/core/testing'
+import { WebProxy, localCertificate } from '@backing-image/core/testing'
 
 const proxied = suite('a bucket behind a proxy')
 const folder = mkdtempSync(join(tmpdir(), 'proxy-'))
 proxied.after(() => rmSync(folder, { recursive: true }))
 
-interface Proxy {
-  url: string
-  seen: { method: string; target: string; authorization: string | undefined }[]
-  close(): void
-}
-
-async function listening(server: Server | TcpServer): Promise<number> {
+async function listening(server: Server): Promise<number> {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   return (server.address() as AddressInfo).port
-}
-
-/** Forwards requests in absolute form, and opens tunnels. */
-async function startProxy(): Promise<Proxy> {
-  const seen: Proxy['seen'] = []
-  const note = ({ method = '', url: target = '', headers }: IncomingMessage): void => {
-    seen.push({ method, target, authorization: headers['proxy-authorization'] })
-  }
-  const server = createServer((incoming, outgoing) => {
-    note(incoming)
-    const { hostname, port, pathname, search } = new URL(incoming.url ?? '')
-    const { method, headers } = incoming
-    const onward = httpRequest({ hostname, port, path: pathname + search, method, headers })
-    onward.on('response', (answer) => {
-      outgoing.writeHead(answer.statusCode ?? 502, answer.headers)
-      answer.pipe(outgoing)
-    })
-    onward.on('error', () => outgoing.destroy())
-    incoming.pipe(onward)
-  })
-  server.on('connect', (incoming: IncomingMessage, client: Socket) => {
-    note(incoming)
-    const [host = '', port] = (incoming.url ?? '').split(':')
-    const onward = connect(Number(port), host, () => {
-      client.write('HTTP/1.1 200 Connected\r\n\r\n')
-      onward.pipe(client).pipe(onward)
-    })
-    onward.on('error', () => client.destroy())
-    client.on('error', () => onward.destroy())
-  })
-  const url = `http://user:pass%20word@127.0.0.1:${await listening(server)}`
-  const close = (): void => {
-    server.close()
-    server.closeAllConnections()
-  }
-  return { url, seen, close }
 }
 
 /** Opening tries exclusive creation, with bodies in two pieces on fresh connections. */
@@ -93,7 +50,7 @@ async function storesThrough(fake: FakeS3, variables: Record<string, string>): P
 const basic = `Basic ${Buffer.from('user:pass word').toString('base64')}`
 
 proxied('over http every request goes to the proxy, whole and once', async () => {
-  const [fake, proxy] = [await FakeS3.start(), await startProxy()]
+  const [fake, proxy] = [await FakeS3.start(), await WebProxy.start()]
   try {
     await storesThrough(fake, { HTTP_PROXY: proxy.url })
     assert.is(proxy.seen.length, fake.count())
@@ -103,13 +60,13 @@ proxied('over http every request goes to the proxy, whole and once', async () =>
     await storesThrough(fake, { HTTP_PROXY: proxy.url, NO_PROXY: '127.0.0.1', S3_PREFIX: 'b/' })
     assert.is(proxy.seen.length, before)
   } finally {
-    proxy.close()
+    await proxy.stop()
     await fake.stop()
   }
 })
 
 proxied('over https a tunnel leads to an endpoint that EXTRA_CA_FILE vouches for', async () => {
-  const [fake, proxy] = [await FakeS3.start(), await startProxy()]
+  const [fake, proxy] = [await FakeS3.start(), await WebProxy.start()]
   const { key, cert } = localCertificate
   const caFile = join(folder, 'ca.pem')
   writeFileSync(caFile, cert)
@@ -134,7 +91,7 @@ proxied('over https a tunnel leads to an endpoint that EXTRA_CA_FILE vouches for
   } finally {
     tls.close()
     for (const socket of sockets) socket.destroy()
-    proxy.close()
+    await proxy.stop()
     await fake.stop()
   }
 })

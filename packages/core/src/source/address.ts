@@ -95,8 +95,7 @@ function embedded(address: Address): bigint[] {
       return (joined >> (120n - 32n - prefix)) & word
     }
     // Below 2^24 it is the padding of another length.
-    const others = [48n, 56n, 64n].map(split).filter((each) => each >> 24n !== 0n)
-    return [last, ...others]
+    return [last, ...[48n, 56n, 64n].map(split)].filter((each) => each >> 24n !== 0n)
   }
   return []
 }
