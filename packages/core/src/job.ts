@@ -148,7 +148,9 @@ export class Jobs {
       if (!isImageError(error, 'already_exists')) throw error
     })
     await this.#backend.delete(sourceKey(name, uuid))
-    await this.#backend.delete(beatKey(name, uuid, own.claim.epoch))
+    for (let { epoch } = own.claim; epoch > 0; epoch--) {
+      await this.#backend.delete(beatKey(name, uuid, epoch))
+    }
   }
 
   /** Leaves own work, with all that is known of it, to whoever finds it first. */

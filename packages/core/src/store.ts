@@ -213,6 +213,11 @@ export class ImageStore {
     await this.#tending
   }
 
+  /** One round of saying how far the own work is; done every few seconds, too. */
+  async beat(): Promise<void> {
+    await this.#rooms.jobs.beatAll()
+  }
+
   /** One round of removing what nobody works on any more. */
   async sweep(): Promise<void> {
     if (!this.#isReadOnly) await sweep(this.#rooms)

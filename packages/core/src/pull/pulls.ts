@@ -189,6 +189,7 @@ export class Pulls {
     try {
       signal.throwIfAborted()
       await jobs.assertOwned(own)
+      await this.#rooms.at?.('claimed')
       own.state = 'starting'
       this.#lookup.forgetJobs()
       this.#events.image(imageOfJob(own.job()))

@@ -2,7 +2,7 @@
 // attempt, each going on from where the last one came to, in this process or in another.
 
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Bytes, type Remains, hasResumable } from '../backend.ts'
+import { type Bytes, type Remains, hasResumable, hasUnfinished } from '../backend.ts'
 import type { Digests } from '../checksum.ts'
 import type { OwnJob } from '../claim.ts'
 import { ImageError, asError, isImageError } from '../errors.ts'
@@ -101,9 +101,12 @@ async function store(
   const { size, validator, offset, expected } = opening
   const goesOn = rest && offset === rest.remains.offset ? rest.remains : undefined
   if (offset > 0 && !goesOn) throw new ImageError('internal', `The source began at ${offset}.`)
+  if (!goesOn) {
+    own.durableSize = 0
+    await discardRests(work)
+  }
   own.size = size
   own.validator = validator
-  if (!goesOn) own.durableSize = 0
   if (size !== undefined && size > work.sizeMax) throw tooLarge(size, work.sizeMax)
   await assertRoom(rooms.backend, size)
   return await receive(rooms.backend, hasher, {
@@ -147,6 +150,14 @@ async function findRest({ rooms, own }: PullWork): Promise<Rest | undefined> {
     longest = { remains, from }
   }
   return longest
+}
+
+/** A store does not know of which edition the bytes are that were left: those of others must go first. */
+async function discardRests({ rooms, own }: PullWork): Promise<void> {
+  const { backend } = rooms
+  if (!hasUnfinished(backend)) return
+  const key = bytesKey(own.claim.name, own.claim.uuid)
+  for await (const put of backend.unfinished()) if (put.key === key) await backend.discard(put.id)
 }
 
 /** Bytes that are left exactly once, whether they were read, begun or never looked at. */
