@@ -5,7 +5,7 @@ import { dirname } from 'node:path'
 import { constants, type BigIntStats } from 'node:fs'
 import { ImageError, isImageError, type PutOptions } from '@backing-image/core'
 import type { Disk, OpenFile } from './disk.ts'
-import { makeParents, syncUpwards } from './folders.ts'
+import { makeParents, syncFolder, syncUpwards } from './folders.ts'
 import type { GuardedDisk, GuardedFile } from './guarded.ts'
 import { Writer } from './writer.ts'
 
@@ -20,8 +20,8 @@ export const createFlags: number = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW
 export interface Place {
   disk: GuardedDisk
   root: string
-  path: string
-  /** Told more and more of what would survive a power cut under this path. */
+  /** Its path when so many of its bytes would survive a power cut; always the same unless kept. */
+  pathOf: (durableBytes: number) => string
   onDurable?: PutOptions['onDurable']
   /** As WriterOptions has it. */
   syncEveryBytes?: number | undefined
@@ -29,25 +29,48 @@ export interface Place {
 
 /** A file under `.tmp` that becomes an object, or is thrown away. */
 export class Temporary {
+  readonly #place: Place
   readonly #disk: GuardedDisk
-  readonly #path: string
+  #path: string
   readonly #file: GuardedFile
   readonly #writer: Writer
   #direct: GuardedFile | undefined
+  #toldBytes = 0
   #isOpen = true
   #isPlaced = false
 
   private constructor(place: Place, file: GuardedFile) {
+    this.#place = place
     this.#disk = place.disk
-    this.#path = place.path
+    this.#path = place.pathOf(0)
     this.#file = file
+    const onSynced = (lengthBytes: number): Promise<void> => this.#tell(lengthBytes)
     const { onDurable, syncEveryBytes } = place
-    const onSynced = onDurable && toldDurably(place, onDurable)
-    this.#writer = new Writer(file, { syncEveryBytes, onSynced })
+    this.#writer = new Writer(file, { syncEveryBytes, ...(onDurable && { onSynced }) })
   }
 
   static async create(place: Place): Promise<Temporary> {
-    return new Temporary(place, await place.disk.open(place.path, createFlags, 0o644))
+    return new Temporary(place, await place.disk.open(place.pathOf(0), createFlags, 0o644))
+  }
+
+  /** So many bytes are on the medium: first its name says so, durably, and then we. */
+  async #tell(lengthBytes: number): Promise<void> {
+    if (lengthBytes === this.#toldBytes) return
+    const path = this.#place.pathOf(lengthBytes)
+    if (path !== this.#path) await this.#rename(path)
+    if (this.#toldBytes > 0) await syncFolder(this.#disk, dirname(path))
+    else await syncUpwards(this.#disk, this.#place.root, dirname(path))
+    this.#toldBytes = lengthBytes
+    this.#place.onDurable?.(lengthBytes)
+  }
+
+  async #rename(path: string): Promise<void> {
+    try {
+      await this.#disk.rename(this.#path, path)
+    } catch (error) {
+      if (!(await this.#hasLanded(path, await this.#file.stat(), false, error))) throw error
+    }
+    this.#path = path
   }
 
   append(chunk: Uint8Array): Promise<void> {
@@ -86,7 +109,7 @@ export class Temporary {
     // NFS reports the last failed write, or a full disk, only here.
     await this.#close()
     options.signal?.throwIfAborted()
-    await this.#place(root, final, own, options.ifAbsent)
+    await this.#land(root, final, own, options.ifAbsent)
     this.#isPlaced = true
     try {
       // Its name in `.tmp` is litter now, not a failure: what stays is found by the next sweep.
@@ -102,7 +125,7 @@ export class Temporary {
     }
   }
 
-  async #place(root: string, final: string, own: BigIntStats, ifAbsent: boolean): Promise<void> {
+  async #land(root: string, final: string, own: BigIntStats, ifAbsent: boolean): Promise<void> {
     for (let attempt = 1; ; attempt += 1) {
       try {
         // A link never replaces; a rename always does, and in one step for every reader.
@@ -200,20 +223,6 @@ export class Temporary {
 export interface CommitOptions {
   ifAbsent: boolean
   signal: AbortSignal | undefined
-}
-
-/** Bytes without a name are lost: the folders are synced before anything is told. */
-function toldDurably(
-  { disk, root, path }: Place,
-  onDurable: (bytes: number) => void,
-): (lengthBytes: number) => Promise<void> {
-  let toldBytes = 0
-  return async (lengthBytes) => {
-    if (lengthBytes === toldBytes) return
-    if (toldBytes === 0) await syncUpwards(disk, root, dirname(path))
-    toldBytes = lengthBytes
-    onDurable(lengthBytes)
-  }
 }
 
 /**

@@ -22,7 +22,8 @@ export async function makeParents(disk: Disk, root: string, final: string): Prom
   }
 }
 
-async function syncFolder(disk: Disk, folder: string): Promise<void> {
+/** What stands in `folder` survives a power cut. */
+export async function syncFolder(disk: Disk, folder: string): Promise<void> {
   const handle = await disk.open(folder, O_RDONLY | O_DIRECTORY)
   try {
     await handle.sync()

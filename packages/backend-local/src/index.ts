@@ -152,14 +152,14 @@ export class LocalBackend implements Backend, Unfinished, Resumable, Owners, Spa
 
   async put(key: string, bytes: Bytes, options: PutOptions = {}): Promise<Stat> {
     assertKey(key)
+    const isResumable = options.keep !== undefined
     const put = new Put(
       {
         disk: this.#disk,
         root: this.#root,
         key,
         final: join(this.#root, key),
-        begin: (onDurable) =>
-          this.#beginTemporary(key, { isResumable: options.keep !== undefined, onDurable }),
+        begin: (onDurable) => this.#beginTemporary(key, { isResumable, onDurable }),
         room: this.#room,
         ballast: this.#ballast,
       },
@@ -181,10 +181,16 @@ export class LocalBackend implements Backend, Unfinished, Resumable, Owners, Spa
     }
     await this.#ballast.restock()
     this.#temporaryCount += 1
-    const name = temporaryName({ count: this.#temporaryCount, key, isResumable })
-    const path = join(this.#owner.folder, name)
-    const [disk, root, syncEveryBytes] = [this.#disk, this.#root, this.#syncEveryBytes]
-    const place = { disk, root, path, onDurable, syncEveryBytes }
+    const count = this.#temporaryCount
+    const nameOf = (bytes: number): string =>
+      temporaryName({ count, key, durableBytes: isResumable ? bytes : undefined })
+    const place = {
+      disk: this.#disk,
+      root: this.#root,
+      pathOf: (bytes: number) => join(this.#owner.folder, nameOf(bytes)),
+      onDurable,
+      syncEveryBytes: this.#syncEveryBytes,
+    }
     try {
       return await Temporary.create(place)
     } catch (error) {

@@ -13,29 +13,40 @@ import { readObject } from './read.ts'
 export const temporaryFolder = '.tmp'
 
 /** What the name of a temporary file says. */
-export interface TemporaryName {
+interface TemporaryName {
   /** Of all that its process has begun. */
   count: number
   key: string
-  /** It outlives its process, until somebody discards it. */
-  isResumable: boolean
+  /**
+   * So many bytes from the beginning would survive a power cut. Only of what may be gone on with: that
+   * outlives its process, until somebody discards it.
+   */
+  durableBytes: number | undefined
 }
 
-/** `<count>~<key with "~" for "/">`, with a "+" after the count of what may be gone on with. */
-export function temporaryName({ count, key, isResumable }: TemporaryName): string {
-  return `${count}${isResumable ? '+' : ''}~${key.replaceAll('/', '~')}`
+/** `<count>~<key with "~" for "/">`, or `<count>+<durable bytes>~<key …>` */
+export function temporaryName({ count, key, durableBytes }: TemporaryName): string {
+  const durable = durableBytes === undefined ? '' : `+${durableBytes}`
+  return `${count}${durable}~${key.replaceAll('/', '~')}`
 }
 
 /** Undefined for what is no temporary file of ours. */
 function parseTemporaryName(name: string): TemporaryName | undefined {
-  const [, count, plus, rest = ''] = /^([0-9]{1,15})(\+?)~(.+)$/.exec(name) ?? []
+  const [, count, durable, rest = ''] = /^([0-9]{1,15})(?:\+([0-9]{1,15}))?~(.+)$/.exec(name) ?? []
   const key = rest.replaceAll('~', '/')
   try {
     assertKey(key)
-    return { count: Number(count), key, isResumable: plus === '+' }
+    return { count: Number(count), key, durableBytes: durable ? Number(durable) : undefined }
   } catch {
     return undefined
   }
+}
+
+/** What may be gone on with, and that has been told. */
+interface Left {
+  id: string
+  count: number
+  durableBytes: number
 }
 
 export class Leftovers {
@@ -53,10 +64,9 @@ export class Leftovers {
     for (const owner of await this.#owners()) {
       for (const name of await this.#names(join(temporaryFolder, owner))) {
         const key = parseTemporaryName(name)?.key
-        const stats = key === undefined ? undefined : await this.#lstatFile(this.#path(owner, name))
-        if (key !== undefined && stats) {
-          yield { id: `${owner}/${name}`, key, modifiedAt: stats.mtimeNs, owner }
-        }
+        const id = `${owner}/${name}`
+        const stats = key === undefined ? undefined : await this.#lstatFile(this.#path(id))
+        if (key !== undefined && stats) yield { id, key, modifiedAt: stats.mtimeNs, owner }
       }
     }
   }
@@ -67,7 +77,7 @@ export class Leftovers {
     // No id of ours, so there is nothing to discard.
     if (rest.length > 0 || !isOwner(owner) || !parseTemporaryName(name)) return
     try {
-      await this.#disk.unlink(this.#path(owner, name))
+      await this.#disk.unlink(this.#path(id))
     } catch (error) {
       if (!isImageError(error, 'not_found')) throw error
     }
@@ -78,19 +88,37 @@ export class Leftovers {
 
   /** See Resumable. Nothing but what was synced is trusted: a power cut leaves garbage after it. */
   async remains(key: string, owner: string, durableBytes: number): Promise<Remains | undefined> {
+    const left = await this.#find(key, owner, durableBytes)
+    if (!left) return undefined
+    const offset = left.durableBytes
+    const stats = await freshStat(this.#disk, this.#path(left.id))
+    // Shorter than its name says it can be only if it is not that file.
+    if (!stats?.isFile() || stats.size < BigInt(offset)) return undefined
+    const read = async (signal?: AbortSignal): Promise<Bytes> => {
+      // A process that was only taken for dead may be telling more and more.
+      const now = await this.#find(key, owner, offset, left.count)
+      return await this.#read(now?.id ?? left.id, offset, signal)
+    }
+    return { id: left.id, offset, read }
+  }
+
+  /** Of those of which so much was told the one that was begun last; or that of this count. */
+  async #find(
+    key: string,
+    owner: string,
+    durableBytes: number,
+    count?: number,
+  ): Promise<Left | undefined> {
     if (!isOwner(owner) || durableBytes <= 0) return undefined
-    const files = (await this.#names(join(temporaryFolder, owner)))
-      .map((name) => ({ name, ...parseTemporaryName(name) }))
-      .filter((each) => each.key === key && each.isResumable)
-      .toSorted((one, other) => (one.count ?? 0) - (other.count ?? 0))
-    const name = files.at(-1)?.name
-    if (name === undefined) return undefined
-    const path = this.#path(owner, name)
-    const stats = await freshStat(this.#disk, path)
-    // Shorter than what was told it can be only if it is not that file.
-    if (!stats?.isFile() || stats.size < BigInt(durableBytes)) return undefined
-    const id = `${owner}/${name}`
-    return { id, offset: durableBytes, read: (signal) => this.#read(id, durableBytes, signal) }
+    const found: Left[] = []
+    for (const name of await this.#names(join(temporaryFolder, owner))) {
+      const parsed = parseTemporaryName(name)
+      if (parsed?.key !== key || parsed.durableBytes === undefined) continue
+      if (parsed.durableBytes < durableBytes || (count ?? parsed.count) !== parsed.count) continue
+      const { count: own, durableBytes: told } = parsed
+      found.push({ id: `${owner}/${name}`, count: own, durableBytes: told })
+    }
+    return found.toSorted((one, other) => one.count - other.count).at(-1)
   }
 
   async #read(id: string, lengthBytes: number, signal: AbortSignal | undefined): Promise<Bytes> {
@@ -98,7 +126,7 @@ export class Leftovers {
     const options = { range, ...(signal ? { signal } : {}) }
     try {
       signal?.throwIfAborted()
-      return await readObject(this.#disk, join(this.#root, temporaryFolder, id), id, options)
+      return await readObject(this.#disk, this.#path(id), id, options)
     } catch (error) {
       if (!isImageError(error, 'not_found', 'out_of_range')) throw error
       const text = `What was left under ${id} is gone. Begin anew.`
@@ -117,15 +145,15 @@ export class Leftovers {
   async #sweepIfDead(owner: string): Promise<void> {
     if (!(await this.#owner.isGone(owner))) return
     try {
-      await this.#owner.sweep(owner, (name) => parseTemporaryName(name)?.isResumable === true)
+      await this.#owner.sweep(owner, (name) => parseTemporaryName(name)?.durableBytes !== undefined)
     } catch (error) {
       // Another process sweeps it too, or it belongs to another user; `unfinished` still shows it.
       if (!isImageError(error)) throw error
     }
   }
 
-  #path(owner: string, name: string): string {
-    return join(this.#root, temporaryFolder, owner, name)
+  #path(id: string): string {
+    return join(this.#root, temporaryFolder, id)
   }
 
   async #owners(): Promise<string[]> {

@@ -71,7 +71,8 @@ async function faultOf(
       const what = `after step ${state.at}: of ${durableBytes} durable bytes of ${key}`
       if (!left?.read) return `${what} nothing is left`
       const found = await readAll(await left.read(), body.length)
-      if (!found.equals(body.subarray(0, durableBytes))) return `${what} others are left`
+      if (left.offset < durableBytes || !found.equals(body.subarray(0, left.offset)))
+        return `${what} others are left`
     }
     for await (const { id } of backend.unfinished()) await backend.discard(id)
     for await (const { id } of backend.unfinished()) return `${id} can not be discarded`

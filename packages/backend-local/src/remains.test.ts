@@ -7,6 +7,7 @@ import { once } from 'node:events'
 import { truncateSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { ImageStore, bytesOf, claimKey, isImageError, readAll } from '@backing-image/core'
@@ -43,11 +44,11 @@ remains('a start sweeps what a killed process has left, but for what may be gone
       [leftKey],
     )
     assert.ok(await backend.isGone(owner), 'it can still be proved dead')
-    const expected = Buffer.alloc(told, Buffer.alloc(mebibyte, 'left'))
-    assert.ok((await whole(backend, owner, told)).equals(expected))
+    const left = await whole(backend, owner, told)
+    assert.ok(left.equals(Buffer.alloc(left.length, Buffer.alloc(mebibyte, 'left'))))
     await backend.close()
     const later = await open()
-    assert.ok((await whole(later, owner, told)).equals(expected), 'after another start')
+    assert.ok((await whole(later, owner, told)).equals(left), 'after another start')
     for (const { id } of await unfinished(later)) await later.discard(id)
     assert.not.ok((await readdir(join(root, '.tmp'))).includes(owner), 'the folder stayed')
     assert.ok(await later.isGone(owner))
@@ -141,18 +142,51 @@ remains('what is durable is told on the way: bytes, and zeros that take no room'
   }),
 )
 
-remains('of several puts only the last is gone on with, and never a file that is too short', () =>
+remains('of several puts the last one counts of which so much was told, if it is as long', () =>
   withRoot(async (root, open) => {
     const backend = await open()
     const [one, two] = [randomBytes(3 * mebibyte), randomBytes(2 * mebibyte)]
     for (const body of [one, two]) await leave(backend, body, cut)
-    assert.is(await backend.remains(leftKey, backend.owner, one.length), undefined)
-    assert.ok((await whole(backend, backend.owner, two.length)).equals(two))
-    assert.is(await backend.remains(leftKey, backend.owner, two.length + 1), undefined)
-    const left = await backend.remains(leftKey, backend.owner, two.length)
+    const { owner } = backend
+    assert.ok((await whole(backend, owner, one.length)).equals(one))
+    assert.ok((await whole(backend, owner, two.length + 1)).equals(one))
+    assert.ok((await whole(backend, owner, two.length)).equals(two))
+    assert.ok((await whole(backend, owner, 1)).equals(two))
+    assert.is(await backend.remains(leftKey, owner, one.length + 1), undefined)
+    const left = await backend.remains(leftKey, owner, two.length)
     truncateSync(join(root, '.tmp', left?.id ?? ''), two.length - 1)
-    assert.is(await backend.remains(leftKey, backend.owner, two.length), undefined)
+    assert.is(await backend.remains(leftKey, owner, two.length), undefined)
     const error = await left?.read?.().catch((thrown: unknown) => thrown)
+    assert.ok(isImageError(error, 'aborted'), String(error))
+  }),
+)
+
+remains('what a process that lives has told meanwhile does not hide what it had', () =>
+  withRoot(async (_, open) => {
+    const [first, second] = [await open(), await open()]
+    const body = randomBytes(5 * mebibyte)
+    const [mayGoOn, hasTold, mayEnd] = [new Gate(), new Gate(), new Gate()]
+    const put = first.put(
+      leftKey,
+      (async function* () {
+        yield body.subarray(0, 2 * mebibyte)
+        yield body.subarray(2 * mebibyte, 3 * mebibyte)
+        await mayGoOn.opened
+        yield body.subarray(3 * mebibyte)
+        await mayEnd.opened
+      })(),
+      { keep: () => true, onDurable: () => hasTold.open() },
+    )
+    await hasTold.opened
+    const left = await second.remains(leftKey, first.owner, 1)
+    assert.ok(left?.read)
+    mayGoOn.open()
+    while ((await second.remains(leftKey, first.owner, 1))?.id === left.id) await pause(1)
+    const found = await readAll(await left.read(), body.length)
+    assert.ok(found.equals(body.subarray(0, left.offset)))
+    mayEnd.open()
+    assert.is((await put).size, body.length)
+    const error = await left.read().catch((thrown: unknown) => thrown)
     assert.ok(isImageError(error, 'aborted'), String(error))
   }),
 )

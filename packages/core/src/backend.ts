@@ -142,11 +142,11 @@ export interface Remains {
 /** Optional power: a put that ended early, or whose process did, can be gone on with. */
 export interface Resumable {
   /**
-   * What the last put of `key` by the process `owner` left, of which `onDurable` had told
-   * `durableBytes`. Undefined where there is nothing of use. Asked only when that put is over, or its
-   * owner has lost the work; what it left stays until `discard`. A store may know better than both
-   * and take them for hints; it does not know of what bytes they are: who puts others under the same
-   * key forgets the old number, and discards what is unfinished, before.
+   * What a put of `key` by the process `owner` left, of which `onDurable` had told `durableBytes`: of
+   * several that had told so much the one that was begun last. There may be more of it by now.
+   * Undefined where there is nothing of use, and for 0. Asked only when that put is over, or its owner
+   * has lost the work; what it left stays until `discard`. A store may not know whose a put was. None
+   * knows of what bytes it was: who puts others under the same key forgets the old number before.
    */
   remains(key: string, owner: string, durableBytes: number): Promise<Remains | undefined>
 }

@@ -65,15 +65,17 @@ class Medium {
 
   #fill(tree: Tree, prefix: string, folder: number, choose: Choose): void {
     const synced = this.synced.get(folder) ?? 0
-    for (const [name, changes] of this.names.get(folder) ?? []) {
-      const sure = changes.findLast(({ index }) => index < synced)?.step
-      const candidates = [
-        sure,
-        ...changes.filter(({ index }) => index >= synced).map((c) => c.step),
-      ]
-      const chosen = candidates[choose(candidates.length)]
-      if (chosen?.inode === undefined) continue
-      this.#put(tree, prefix + name, chosen.inode, chosen.kind, choose)
+    const all = this.names.get(folder) ?? new Map<string, Numbered<NameStep>[]>()
+    const chosen = new Map<string, Numbered<NameStep> | undefined>()
+    for (const [name, changes] of all) {
+      const sure = changes.findLast(({ index }) => index < synced)
+      const candidates = [sure, ...changes.filter(({ index }) => index >= synced)]
+      chosen.set(name, candidates[choose(candidates.length)])
+    }
+    for (const [name, change] of chosen) {
+      const { step } = whole(change, all.get(name) ?? [], chosen) ?? {}
+      if (step?.inode === undefined) continue
+      this.#put(tree, prefix + name, step.inode, step.kind, choose)
     }
   }
 
@@ -121,6 +123,19 @@ class Medium {
     }
     return torn
   }
+}
+
+/** The change of a name as it may have been chosen: none that takes away what the new name lacks. */
+function whole(
+  change: Numbered<NameStep> | undefined,
+  changes: Numbered<NameStep>[],
+  chosen: ReadonlyMap<string, Numbered<NameStep> | undefined>,
+): Numbered<NameStep> | undefined {
+  const { renamedTo } = change?.step ?? {}
+  if (!change || renamedTo === undefined) return change
+  // The new name was noted just before.
+  const isThere = (chosen.get(renamedTo)?.index ?? -1) >= change.index - 1
+  return isThere ? change : changes.findLast(({ index }) => index < change.index)
 }
 
 function contentOf(changes: Numbered<DataStep>[]): Buffer {

@@ -66,10 +66,10 @@ export async function unfinished(backend: LocalBackend): Promise<{ id: string; k
   return found
 }
 
-/** All bytes of what `owner` left, of which so many were told to be durable. */
+/** All that is durable of what `owner` left, of which so many bytes were told to be. */
 export async function whole(backend: LocalBackend, owner: string, told: number): Promise<Buffer> {
   const left = await backend.remains(leftKey, owner, told)
   assert.ok(left?.read, 'nothing is left')
-  assert.is(left.offset, told)
+  assert.ok(left.offset >= told, `${left.offset} bytes are left, ${told} were told`)
   return await readAll(await left.read(), 64 * mebibyte)
 }

@@ -7,7 +7,15 @@ import { type Disk, type OpenFile, nodeDisk } from '../disk.ts'
 
 /** One change, or one sync, or what the test noted. Inodes are numbers; 0 is the root. */
 export type Step<Note> =
-  | { is: 'name'; folder: number; name: string; inode: number | undefined; kind: Kind }
+  | {
+      is: 'name'
+      folder: number
+      name: string
+      inode: number | undefined
+      kind: Kind
+      /** A rename in one folder is one change: this old name is gone only if that new one is there. */
+      renamedTo?: string
+    }
   | { is: 'write'; inode: number; position: number; data: Buffer }
   | { is: 'truncate'; inode: number; length: number }
   /** What was noted before step `upTo` of this file or folder is on the medium. */
@@ -46,7 +54,11 @@ export class Recorder<Note> {
           () => below.rename(from, path),
           () => {
             this.#name(path, this.#inodes.get(from))
-            this.#name(from, undefined)
+            this.#name(
+              from,
+              undefined,
+              dirname(from) === dirname(path) ? basename(path) : undefined,
+            )
           },
         ),
       unlink: (path) =>
@@ -91,13 +103,20 @@ export class Recorder<Note> {
     return { id: this.#count, kind }
   }
 
-  #name(path: string, inode: Inode | undefined): void {
+  #name(path: string, inode: Inode | undefined, renamedTo?: string): void {
     const folder = this.#inodes.get(dirname(path))
     const before = this.#inodes.get(path)
     // A socket, or what lies outside.
     if (!folder || !(inode ?? before)) return
     const kind = (inode ?? before)?.kind ?? 'file'
-    this.steps.push({ is: 'name', folder: folder.id, name: basename(path), inode: inode?.id, kind })
+    this.steps.push({
+      is: 'name',
+      folder: folder.id,
+      name: basename(path),
+      inode: inode?.id,
+      kind,
+      ...(renamedTo === undefined ? {} : { renamedTo }),
+    })
     if (inode) this.#inodes.set(path, inode)
     else this.#inodes.delete(path)
   }

@@ -172,11 +172,13 @@ export class MemoryBackend implements Backend, Unfinished, Resumable, Owners, Sp
     this.#assertAlive()
     const { unfinished } = this.store
     const left = [...unfinished.values()].findLast(
-      (put) => put.key === key && (this.#goesOn || (put.isResumable && put.owner === owner)),
+      (put) =>
+        put.key === key &&
+        this.#durable(put.lengthBytes) >= durableBytes &&
+        (this.#goesOn || (put.isResumable && put.owner === owner)),
     )
-    if (!left) return undefined
-    const offset = this.#goesOn ? this.#durable(left.lengthBytes) : durableBytes
-    if (offset === 0 || offset > left.lengthBytes) return undefined
+    if (!left || durableBytes <= 0) return undefined
+    const offset = this.#durable(left.lengthBytes)
     if (this.#goesOn) return { id: left.id, offset }
     const read = async (signal?: AbortSignal): Promise<Bytes> => {
       if (!unfinished.has(left.id)) throw new ImageError('aborted', `What ${key} had left is gone.`)

@@ -162,7 +162,9 @@ export const resumableConformance: Case[] = [
       for (const each of isRead ? ['', '..', '../..', `${owner}/x`, stranger] : []) {
         assert.equal(await withPower(other).remains(key, each, told), undefined, each)
       }
-      if (isRead) assert.equal(await withPower(other).remains(key, owner, 0), undefined, 'none')
+      for (const each of [0, cutBytes + 1]) {
+        assert.equal(await withPower(other).remains(key, owner, each), undefined, String(each))
+      }
       await discardAll(other, backend)
     },
   },
