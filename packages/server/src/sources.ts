@@ -55,6 +55,7 @@ function observe({ name, version, uuid, sourceType }: Image, log: Logger, metric
   const about = { name, version, uuid, sourceType }
   return {
     bytes: (count) => timing.add(count),
+    trouble: (error) => log.warn({ ...about, message: error.message }, 'job is tried again'),
     ready: (image) => {
       const seconds = timing.end('ready')
       const { version: published, size, format, currentChecksum: sha512 } = image

@@ -34,6 +34,8 @@ export interface PullOptions {
 export interface PullObserver {
   /** So many have come. */
   bytes(count: number): void
+  /** Something went wrong, and is tried again. */
+  trouble(error: Error): void
   ready(image: Image): void
   failed(error: Error): void
   /** This process does not go on with it; another does. */
@@ -41,7 +43,13 @@ export interface PullObserver {
 }
 
 const nothing = (): void => {}
-const silent: PullObserver = { bytes: nothing, ready: nothing, failed: nothing, left: nothing }
+const silent: PullObserver = {
+  bytes: nothing,
+  trouble: nothing,
+  ready: nothing,
+  failed: nothing,
+  left: nothing,
+}
 
 export class Pulls {
   readonly #rooms: Rooms
@@ -203,7 +211,14 @@ export class Pulls {
         this.#events.progress(own)
       }
       const parts = { rooms: this.#rooms, hasher: this.#hasher, own, source, parameters }
-      const { facts, labels } = await pull({ ...parts, sizeMax, signal, settle, onProgress })
+      const { facts, labels } = await pull({
+        ...parts,
+        sizeMax,
+        signal,
+        settle,
+        onProgress,
+        onTrouble: (error) => observer.trouble(error),
+      })
       const record = await this.#intake.publish(request, own, facts, signal, labels)
       await this.#intake.finish(own, record)
       observer.ready(imageOfRecord(record))

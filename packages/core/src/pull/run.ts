@@ -30,6 +30,8 @@ export interface PullWork {
   signal: AbortSignal
   settle: (digests: Digests) => Promise<unknown>
   onProgress: () => void
+  /** Told of what is tried again. */
+  onTrouble: (error: Error) => void
 }
 
 export interface Pulled {
@@ -45,14 +47,14 @@ interface Rest {
 
 /** Resolves when the bytes are stored and checked; rejects with what ended the last attempt. */
 export async function pull(work: PullWork): Promise<Pulled> {
-  const { rooms, own, signal } = work
+  const { own, signal } = work
   let rest = await findRest(work)
   for (let attempt = 1; ; attempt++) {
     try {
       return await tryOnce(work, rest)
     } catch (error) {
       if (signal.aborted || attempt >= attemptsMax || !mayGoOn(error)) throw error
-      rooms.onProblem(asError(error))
+      work.onTrouble(asError(error))
       await delay(attemptDelayMs * 2 ** (attempt - 1), undefined, { signal })
       const isOver = error instanceof SourceChanged || isImageError(error, 'aborted')
       // From another edition, or of an upload that has gone, nothing can be used.
@@ -79,7 +81,7 @@ async function tryOnce(work: PullWork, rest: Rest | undefined): Promise<Pulled> 
     ...(rest && { from: rest.from }),
     signal,
     rooms,
-    onTrouble: rooms.onProblem,
+    onTrouble: work.onTrouble,
   })
   // Who opened it must leave it, also when it is never read.
   const bytes = new LeftOnce(opening.bytes)
