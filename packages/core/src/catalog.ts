@@ -65,6 +65,13 @@ export class Catalog {
     return newest
   }
 
+  /** All records, of the last refresh and of what was done here since. */
+  *records(): Generator<VersionRecord> {
+    for (const records of this.#names.values()) {
+      for (const { record } of records.values()) yield record
+    }
+  }
+
   /** How old the list of names is, in milliseconds. */
   ageMs(): number {
     return performance.now() - this.#refreshedAtMs

@@ -10,6 +10,8 @@
 //   .jobs/<name>-<uuid>/source.json        where the bytes come from, with its secrets, until it ends
 //   .jobs/<name>-<uuid>/cancel.json        a wish to stop
 //   .jobs/<name>-<uuid>/end.json           the outcome
+//   .jobs/SCRUB/running.json               the one scrub that runs; <id>.json its report
+//   .jobs/SCRUB/<id>.cancel.json           a wish that it should stop
 //   .marks/<name>-<uuid>/<id>.json       "I may be removing these bytes": forbids new references
 //   .marks/<name>-<uuid>/corrupt.json    "these bytes are not what was stored", and what serves instead
 //
@@ -173,6 +175,36 @@ export function parseJobKey(key: string): JobFile | undefined {
   const word = match[4]
   if (word === 'source' || word === 'cancel' || word === 'end') return { ...ingest, kind: word }
   return { ...ingest, kind: match[3] ? 'beat' : 'claim', epoch: Number(match[2]) }
+}
+
+/** Scrubs of the store. No name has a capital letter, so that no job of an image is called so. */
+export const scrubPrefix: string = `${jobsPrefix}SCRUB/`
+/** Names the scrub that runs; there is at most one in a store. */
+export const scrubLockKey: string = `${scrubPrefix}running.json`
+
+const scrubIdPattern = /^[0-9a-f]{16}$/
+
+/** Throws `invalid_argument` unless `id` is one of a scrub: 16 lower-case hex characters. */
+export function assertScrubId(id: string): void {
+  if (scrubIdPattern.test(id)) return
+  throw new ImageError(
+    'invalid_argument',
+    `${quote(id)} is no id of a scrub: 16 lower-case hex characters are expected.`,
+  )
+}
+
+export function scrubReportKey(id: string): string {
+  return `${scrubPrefix}${id}.json`
+}
+
+export function scrubCancelKey(id: string): string {
+  return `${scrubPrefix}${id}.cancel.json`
+}
+
+/** Which scrub a report, or the wish to cancel it, is of. */
+export function parseScrubKey(key: string): { id: string; kind: 'report' | 'cancel' } | undefined {
+  const [, id = '', cancel] = /^\.jobs\/SCRUB\/([0-9a-f]{16})(\.cancel)?\.json$/.exec(key) ?? []
+  return id === '' ? undefined : { id, kind: cancel === undefined ? 'report' : 'cancel' }
 }
 
 export function markPrefix(name: string, uuid: string): string {

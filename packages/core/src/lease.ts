@@ -7,13 +7,30 @@ import { ingestId } from './layout.ts'
 const readsLeast = 4
 const silenceLeastMs = 30_000
 /** A look that took longer says nothing about the time before it. */
-const slowReadMs = 5000
+export const slowReadMs = 5000
 
-interface Seen {
-  epoch: number
-  count: number
-  reads: number
-  sinceMs: number
+/**
+ * Counters of others that are read again and again. One is silent when it has been read unchanged at
+ * least four times over at least 30 s of this process's own monotonic clock.
+ */
+export class Silence {
+  readonly #seen = new Map<string, { counter: string; reads: number; sinceMs: number }>()
+
+  /** To be told of each look at a counter, whose text changes whenever it counts. */
+  isSilent(id: string, counter: string, nowMs: number): boolean {
+    const seen = this.#seen.get(id)
+    if (seen?.counter !== counter) {
+      this.#seen.set(id, { counter, reads: 1, sinceMs: nowMs })
+      return false
+    }
+    seen.reads += 1
+    return seen.reads >= readsLeast && nowMs - seen.sinceMs >= silenceLeastMs
+  }
+
+  /** Forgets all but these; without any, all. */
+  keepOnly(ids: ReadonlySet<string> = new Set()): void {
+    for (const id of this.#seen.keys()) if (!ids.has(id)) this.#seen.delete(id)
+  }
 }
 
 export interface LeaseOptions {
@@ -23,12 +40,9 @@ export interface LeaseOptions {
   now?: () => number
 }
 
-/**
- * Watches the leases of others. A lease has run out when the same counter has been read at least
- * four times over at least 30 s of this process's own monotonic clock.
- */
+/** Watches the leases of others. A lease has run out when the beat of its owner is silent. */
 export class Leases {
-  readonly #seen = new Map<string, Seen>()
+  readonly #silence = new Silence()
   readonly #isGone: ((owner: string) => Promise<boolean>) | undefined
   readonly #now: () => number
 
@@ -41,11 +55,11 @@ export class Leases {
   async expired(list: () => Promise<Job[]>): Promise<Job[]> {
     const askedAtMs = this.#now()
     const jobs = await list().catch((error: unknown) => {
-      this.#seen.clear()
+      this.#silence.keepOnly()
       throw error
     })
     const readAtMs = this.#now()
-    if (readAtMs - askedAtMs > slowReadMs) this.#seen.clear()
+    if (readAtMs - askedAtMs > slowReadMs) this.#silence.keepOnly()
     const over: Job[] = []
     const ids = new Set<string>()
     for (const job of jobs) {
@@ -55,23 +69,13 @@ export class Leases {
       const isReleased = job.beat.released === true
       if (
         isReleased ||
-        this.#isSilent(id, job, readAtMs) ||
+        this.#silence.isSilent(id, `${job.epoch} ${job.beat.count}`, readAtMs) ||
         (await this.#isGone?.(job.claim.owner))
       ) {
         over.push(job)
       }
     }
-    for (const id of this.#seen.keys()) if (!ids.has(id)) this.#seen.delete(id)
+    this.#silence.keepOnly(ids)
     return over
-  }
-
-  #isSilent(id: string, job: Job, nowMs: number): boolean {
-    const seen = this.#seen.get(id)
-    if (seen?.epoch !== job.epoch || seen.count !== job.beat.count) {
-      this.#seen.set(id, { epoch: job.epoch, count: job.beat.count, reads: 1, sinceMs: nowMs })
-      return false
-    }
-    seen.reads += 1
-    return seen.reads >= readsLeast && nowMs - seen.sinceMs >= silenceLeastMs
   }
 }

@@ -20,6 +20,8 @@ import { OthersWork } from './others.ts'
 import { type PullOptions, Pulls } from './pull/pulls.ts'
 import type { Rooms } from './rooms.ts'
 import { Rounds } from './rounds.ts'
+import { tendScrubs } from './scrub/interval.ts'
+import { type ScrubOptions, Scrubs, scrubRateUsual } from './scrub/scrubs.ts'
 import { canaryKey, probe, settle, sweep } from './sweep.ts'
 
 export interface StoreOptions {
@@ -29,6 +31,8 @@ export interface StoreOptions {
   onProblem?: (error: Error) => void
   /** Where the store may go by itself for images; absent: nowhere. */
   pulls?: PullOptions
+  /** How the store is scrubbed; unless given, when somebody asks. */
+  scrub?: ScrubOptions
 }
 
 const noPulls: PullOptions = { sources: {}, atOnce: 1, sizeMax: 0 }
@@ -48,6 +52,8 @@ const listAgeMs = 1000
 const waitPollMs = 1000
 
 export class ImageStore {
+  /** Looks at everything that is in the store, and mends what can be mended. */
+  readonly scrubs: Scrubs
   readonly #rooms: Rooms
   readonly #lookup: Lookup
   readonly #intake: Intake
@@ -88,6 +94,7 @@ export class ImageStore {
     }
     this.#intake = new Intake(parts)
     this.#pulls = new Pulls({ ...parts, intake: this.#intake }, options.pulls ?? noPulls)
+    this.scrubs = new Scrubs(parts, options.scrub ?? { bytesPerSecond: scrubRateUsual })
   }
 
   /** Ends what dead processes left, and begins to look after the store. */
@@ -103,6 +110,7 @@ export class ImageStore {
     store.#rounds.every(tendIntervalMs, () => store.tend())
     store.#rounds.every(lookIntervalMs, () => store.#look())
     store.#rounds.every(sweepIntervalMs, () => store.sweep())
+    if (!store.#isReadOnly) tendScrubs(store.scrubs, store.#rounds, options.scrub)
     // The first list should not have to wait; who asks before shares this look.
     store.#refresh().catch((error: unknown) => store.#rooms.onProblem(asError(error)))
     return store
@@ -229,6 +237,7 @@ export class ImageStore {
     this.#rounds.stop()
     clearTimeout(this.#sweepTimer)
     await this.#pulls.stop()
+    await this.scrubs.stop()
     this.#rooms.jobs.close()
     await this.#tending?.catch(() => {})
     await this.#hasher.close()

@@ -21,7 +21,7 @@ import type { Rooms } from './rooms.ts'
 
 const nsPerHour = 3_600_000_000_000n
 const failureAgeMaxNs = 24n * nsPerHour
-const markAgeMaxNs = 7n * 24n * nsPerHour
+export const markAgeMaxNs: bigint = 7n * 24n * nsPerHour
 const strayAgeMaxNs = nsPerHour
 export const failuresPerNameMax = 20
 export const failuresInAllMax = 1000
@@ -120,7 +120,8 @@ async function sweepUnfinished(backend: Backend, jobs: Jobs, nowNs: bigint): Pro
   }
 }
 
-async function isNobodys(jobs: Jobs, name: string, uuid: string): Promise<boolean> {
+/** Whether no work stands for the bytes, be it that it has ended. */
+export async function isNobodys(jobs: Jobs, name: string, uuid: string): Promise<boolean> {
   if (jobs.own(name, uuid)) return false
   const job = await jobs.get(name, uuid)
   return !job || job.end !== undefined
@@ -150,28 +151,32 @@ function folderOf(key: string): string {
  * under a mark are removed, and so is a record that was never acknowledged: its bytes are gone.
  */
 async function sweepMarks(rooms: Rooms, nowNs: bigint): Promise<void> {
-  const { backend, jobs } = rooms
+  const { backend } = rooms
   const marks: Stat[] = []
   for await (const stat of backend.list(marksPrefix)) marks.push(stat)
-  for (const mark of marks) {
-    const bytes = parseMarkKey(mark.key)
-    if (!bytes) continue
-    const { name, uuid } = bytes
-    const there = await orUndefined(backend.stat(bytesKey(name, uuid)))
-    if (there && (await isNobodys(jobs, name, uuid))) {
-      const isNamed = !(await removeBytes(backend, name, uuid, rooms))
-      if (isNamed && (await isDeadOnes(backend, mark.key))) await backend.delete(mark.key)
-    }
-    if (!there) await removeBrokenRecords(rooms, name, uuid)
-    if (nowNs - mark.modifiedAt <= markAgeMaxNs) continue
-    // A remover that was killed may have left the empty folder of bytes that it took away.
-    if (!there && (await isNobodys(jobs, name, uuid))) await backend.delete(bytesKey(name, uuid))
-    await backend.delete(mark.key)
+  for (const mark of marks) await sweepMark(rooms, mark, nowNs)
+}
+
+/** One of those, be it anybody's. */
+export async function sweepMark(rooms: Rooms, mark: Stat, nowNs: bigint): Promise<void> {
+  const { backend, jobs } = rooms
+  const bytes = parseMarkKey(mark.key)
+  if (!bytes) return
+  const { name, uuid } = bytes
+  const there = await orUndefined(backend.stat(bytesKey(name, uuid)))
+  if (there && (await isNobodys(jobs, name, uuid))) {
+    const isNamed = !(await removeBytes(backend, name, uuid, rooms))
+    if (isNamed && (await isDeadOnes(backend, mark.key))) await backend.delete(mark.key)
   }
+  if (!there) await removeBrokenRecords(rooms, name, uuid)
+  if (nowNs - mark.modifiedAt <= markAgeMaxNs) return
+  // A remover that was killed may have left the empty folder of bytes that it took away.
+  if (!there && (await isNobodys(jobs, name, uuid))) await backend.delete(bytesKey(name, uuid))
+  await backend.delete(mark.key)
 }
 
 /** Whether the remover that put the mark is dead for certain: it will not wake and go on. */
-async function isDeadOnes(backend: Backend, mark: string): Promise<boolean> {
+export async function isDeadOnes(backend: Backend, mark: string): Promise<boolean> {
   if (!hasOwners(backend)) return false
   const bytes = await orUndefined(backend.get(mark))
   const { owner } = parseObject(mark, bytes ? (await readAll(bytes)).toString() : '{}') as Mark

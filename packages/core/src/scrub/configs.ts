@@ -1,0 +1,112 @@
+// The step that compares Longhorn's own record of each file, backing.cfg, with the version records. It
+// is the only thing in a store that is ever written anew.
+
+import { bytesOf, readAll } from '../backend.ts'
+import { isImageError, orUndefined } from '../errors.ts'
+import { configKey, ingestId } from '../layout.ts'
+import { removeBytes } from '../publish.ts'
+import { type VersionRecord, formatBackingConfig, parseObject } from '../record.ts'
+import { type Finding, type ScrubContext, type Step, mended } from './finding.ts'
+import { listRoot } from './folders.ts'
+import { type NamedBytes, about, imagesOf, isMarked, lookAgain, namedBytes } from './named.ts'
+
+const step = 'configs'
+/** Longhorn's fields, with room. */
+const configBytesMax = 64 * 1024
+
+export const configsStep: Step = {
+  name: step,
+  what: 'backing.cfg files that are missing or disagree with the records',
+  run,
+}
+
+async function* run(context: ScrubContext): AsyncGenerator<Finding> {
+  const named = await namedBytes(context)
+  const { folders } = await listRoot(context.rooms.backend, () => context.checked(0))
+  for (const bytes of named) {
+    context.checked(1)
+    const folder = folders.get(ingestId(bytes.name, bytes.uuid))
+    if (!folder?.bytes) continue
+    const found = await readConfig(context, bytes)
+    const expected = expectedConfig(bytes, bytes.records, folder.bytes.modifiedAt)
+    if (differing(found, expected).length > 0) yield* wrongConfig(context, bytes)
+  }
+}
+
+type Config = Record<string, unknown>
+
+/** Undefined when there is none; empty when it can not be read. */
+async function readConfig(
+  { rooms }: ScrubContext,
+  { name, uuid }: NamedBytes,
+): Promise<Config | undefined> {
+  const key = configKey(name, uuid)
+  const bytes = await orUndefined(rooms.backend.get(key))
+  if (!bytes) return undefined
+  try {
+    return parseObject(key, (await readAll(bytes, configBytesMax)).toString()) as Config
+  } catch (error) {
+    if (!isImageError(error, 'data_loss')) throw error
+    return {}
+  }
+}
+
+/** What the file should say. Of records that share the bytes, that of the ingest which brought them. */
+function expectedConfig(
+  { name, uuid }: NamedBytes,
+  records: readonly VersionRecord[],
+  modifiedAt: bigint,
+): string {
+  const own = records.find((record) => record.uuid === uuid && record.name === name) ?? records[0]
+  if (!own) throw new Error('Nobody names these bytes.')
+  const sha512 = own.expected.find((each) => each.startsWith('sha512:'))
+  const expectedChecksum = sha512?.slice('sha512:'.length) ?? ''
+  return formatBackingConfig({ name, uuid, facts: own, expectedChecksum, modifiedAt })
+}
+
+/**
+ * The fields that are not as they should be. What the client expected, and how much the bytes take, are
+ * of the ingest that wrote them, whose record may be gone: any digest that is theirs will do, or none.
+ */
+function differing(found: Config | undefined, expected: string): string[] {
+  const wanted = JSON.parse(expected) as Config
+  if (!found) return Object.keys(wanted)
+  return Object.keys(wanted).filter((field) => {
+    const value = found[field]
+    if (field === 'realSize') return !Number.isSafeInteger(value)
+    if (field === 'expectedChecksum') return value !== '' && value !== wanted['currentChecksum']
+    return value !== wanted[field]
+  })
+}
+
+async function* wrongConfig(context: ScrubContext, bytes: NamedBytes): AsyncGenerator<Finding> {
+  // Deleted meanwhile: the file goes after the records and before the bytes.
+  const found = await readConfig(context, bytes)
+  if (await isMarked(context, bytes)) return
+  const now = await lookAgain(context, bytes)
+  if (!now) return
+  const { backend } = context.rooms
+  const { name, uuid } = bytes
+  const content = expectedConfig(bytes, now.records, now.stat.modifiedAt)
+  const fields = differing(found, content)
+  if (fields.length === 0) return
+  const images = imagesOf(now.records)
+  const isLate = fields.length === 1 && fields[0] === 'modificationTime'
+  const what = !found
+    ? `backing.cfg of ${images} is missing.`
+    : isLate
+      ? `backing.cfg of ${images} was made for another time of its file: Longhorn would read it all.`
+      : `backing.cfg of ${images} disagrees with the record in ${fields.join(', ')}.`
+  const finding: Finding = {
+    step,
+    level: isLate ? 'note' : 'fault',
+    ...about({ ...bytes, records: now.records }),
+    key: configKey(name, uuid),
+    what,
+  }
+  yield await mended(context, finding, async () => {
+    await backend.put(configKey(name, uuid), bytesOf(content))
+    // A remover that was faster has left nothing but what was just written.
+    if (!(await lookAgain(context, bytes))) await removeBytes(backend, name, uuid, context.rooms)
+  })
+}
