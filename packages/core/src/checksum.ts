@@ -40,19 +40,30 @@ export function splitChecksum(checksum: string): { algorithm: Algorithm; hex: st
   return { algorithm, hex }
 }
 
-/** Throws `data_loss` (`checksum_mismatch`) naming both sides unless each expected digest is met. */
-export function assertDigests(expected: readonly string[], digests: Digests): void {
+/**
+ * Throws `data_loss` (`checksum_mismatch`) naming all sides unless each expected digest is met, be it by
+ * the image or by the packed form that it came in.
+ */
+export function assertDigests(
+  expected: readonly string[],
+  digests: Digests,
+  packed?: Digests,
+): void {
   for (const checksum of expected) {
     const { algorithm, hex } = splitChecksum(checksum)
-    const actual = digests[algorithm]
-    if (actual !== hex) {
-      throw new ImageError(
-        'data_loss',
-        `The ${algorithm} of the received bytes is ${actual}, expected was ${hex}. ` +
-          'Nothing was stored: compare the file with its source and send it again.',
-        { reason: 'checksum_mismatch', expected: checksum, actual: `${algorithm}:${actual}` },
-      )
-    }
+    const [actual, arrived] = [digests[algorithm], packed?.[algorithm]]
+    if (actual === hex || arrived === hex) continue
+    const found = packed ? `${arrived}, that of what was unpacked from them ${actual}` : actual
+    throw new ImageError(
+      'data_loss',
+      `The ${algorithm} of the received bytes is ${found}, expected was ${hex}. ` +
+        'Nothing was stored: compare the file with its source and send it again.',
+      {
+        reason: 'checksum_mismatch',
+        expected: checksum,
+        actual: `${algorithm}:${packed ? arrived : actual}`,
+      },
+    )
   }
 }
 

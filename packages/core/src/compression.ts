@@ -2,7 +2,7 @@
 // bytes, what the commands for them are called, and what is said of those that can not be unpacked.
 
 import type { Bytes } from './backend.ts'
-import { ImageError } from './errors.ts'
+import { ImageError, asError } from './errors.ts'
 
 /** How a file is known by its first bytes. */
 export interface Magic {
@@ -46,9 +46,28 @@ export function compressionOf(head: Uint8Array): Compression | undefined {
   return known.find(([, magic]) => begins(head, magic))?.[0]
 }
 
-/** Tells how `bytes` are compressed. They are read no further than that needs, and must be closed. */
-export async function sniff(bytes: Bytes): Promise<Sniffed> {
-  const source = bytes[Symbol.asyncIterator]()
+/**
+ * Tells how `bytes` are compressed. They are read no further than that needs, and must then be closed;
+ * where this rejects nobody has to. An abort ends it, whatever the source waits for.
+ */
+export async function sniff(bytes: Bytes, signal: AbortSignal): Promise<Sniffed> {
+  signal.throwIfAborted()
+  const looking = look(bytes[Symbol.asyncIterator]())
+  let leave = (): void => {}
+  const left = new Promise<never>((_, reject) => (leave = () => reject(asError(signal.reason))))
+  signal.addEventListener('abort', leave)
+  try {
+    return await Promise.race([looking, left])
+  } catch (error) {
+    // A source that is stuck can only be let go of when it moves.
+    looking.then((sniffed) => sniffed.close()).catch(() => {})
+    throw error
+  } finally {
+    signal.removeEventListener('abort', leave)
+  }
+}
+
+async function look(source: AsyncIterator<Uint8Array>): Promise<Sniffed> {
   const head: Uint8Array[] = []
   let last: IteratorResult<Uint8Array, unknown>
   do {

@@ -6,7 +6,14 @@ import { createHash } from 'node:crypto'
 import { ImageError } from './errors.ts'
 import type { ImageFormat } from './format.ts'
 import { isNumericVersion } from './layout.ts'
-import type { Description, Parameters, SourceType, VersionRecord } from './record.ts'
+import {
+  type Description,
+  type Parameters,
+  type Packed,
+  type SourceType,
+  type VersionRecord,
+  expectedSha512,
+} from './record.ts'
 
 export type State = 'pending' | 'starting' | 'in-progress' | 'ready' | 'failed' | 'unknown'
 
@@ -37,6 +44,8 @@ export interface Image {
   warnings: string[]
   createdAt: string
   updatedAt: string
+  /** What arrived, when that was compressed. */
+  packed?: Packed
   /** The version that this one points at, when it is a rollback. */
   rollbackOf?: string
 }
@@ -56,11 +65,13 @@ export function imageOfRecord(record: VersionRecord): Image {
     realSize: record.realSize,
     format: record.format,
     ...described(record),
+    expectedChecksum: expectedSha512(record.expected, record),
     currentChecksum: record.checksums.sha512,
     checksums: record.checksums,
     warnings: [...record.warnings, ...nameWarnings(record.name, record.version)],
     createdAt: record.createdAt,
     updatedAt: record.publishedAt,
+    ...(record.packed && { packed: record.packed }),
     ...(record.rollbackOf === undefined ? {} : { rollbackOf: record.rollbackOf }),
   }
 }

@@ -36,6 +36,8 @@ export interface IngestRequest {
   sizeMax: number
   /** Only when the name has no image yet. */
   mustBeNew?: boolean
+  /** What comes compressed is unpacked on the way; absent: it is refused. */
+  decompress?: 'auto'
 }
 
 export interface Ingested {
@@ -101,6 +103,7 @@ export class Intake {
         signal,
         settle: (digests) => assertFree(this.#rooms, request, digests),
         onProgress: () => this.#events.progress(own),
+        ...(request.decompress && { decompress: request.decompress }),
         ...(this.#rooms.at && { at: this.#rooms.at }),
       })
       const record = await this.publish(request, own, facts, signal)

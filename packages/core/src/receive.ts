@@ -5,13 +5,15 @@ import type { Backend, Bytes, PutOptions, Remains, Stat } from './backend.ts'
 import { algorithmsFor, assertDigests } from './checksum.ts'
 import type { Digests } from './checksum.ts'
 import type { OwnJob } from './claim.ts'
+import { type Compression, type Sniffed, sniff } from './compression.ts'
 import { ImageError, isImageError } from './errors.ts'
 import { FormatInspector, type Inspection } from './format.ts'
 import type { Hasher } from './hasher.ts'
 import { bytesKey, configKey } from './layout.ts'
 import type { Failpoint } from './publish.ts'
-import { type Facts, formatBackingConfig } from './record.ts'
+import { type Facts, type Packed, expectedSha512, formatBackingConfig } from './record.ts'
 import { bytesOf } from './backend.ts'
+import { unpack } from './unpack.ts'
 
 export interface Receiving {
   own: OwnJob
@@ -23,12 +25,16 @@ export interface Receiving {
   settle(digests: Digests): Promise<unknown>
   /** Called now and then while bytes pass. */
   onProgress(): void
-  /** What the bytes must have, beside what the claim says. */
+  /** Bytes that are compressed are unpacked; absent: they are refused as every other format is. */
+  decompress?: 'auto'
+  /** What the bytes must have, beside what the claim says; packed or unpacked, where they are that. */
   expected?: readonly string[]
   /** The storage has the bytes before those that come, and goes on after them. */
   after?: Remains
   /** Whether what is unfinished stays for a successor; absent: never. */
   keep?: (error: unknown) => boolean
+  /** The edition of the source, for a successor; absent: it can not go on. */
+  validator?: string
   at?: Failpoint
 }
 
@@ -38,30 +44,30 @@ export async function receive(
   hasher: Hasher,
   receiving: Receiving,
 ): Promise<Facts> {
-  const { own, signal, after, keep } = receiving
+  const { own, signal, after } = receiving
   const { name, uuid } = own.claim
-  const size = sizeOf(own)
   const key = bytesKey(name, uuid)
-  const options: PutOptions = {
-    signal,
-    ...(size !== undefined && { size }),
-    ...(after && { after }),
-    ...(keep && { keep, onDurable: (bytes) => (own.durableSize = bytes) }),
-  }
   own.state = 'in-progress'
   own.processedSize = after?.offset ?? 0
-  const checked = new CheckedBytes(hasher, receiving)
-  const stat = await backend.put(key, after ? checked.tail() : checked.pass(), options)
+  // What goes on after bytes that are stored is not their beginning.
+  const sniffed = receiving.decompress && !after ? await sniff(receiving.bytes, signal) : undefined
+  const checked = new CheckedBytes(hasher, receiving, sniffed)
+  let stat: Stat
+  try {
+    const options = putOptions(receiving, sniffed?.compression)
+    stat = await backend.put(key, after ? checked.tail() : checked.pass(), options)
+  } finally {
+    await sniffed?.close()
+  }
   // Nobody here has seen what the storage had already: that is read once.
   if (after) await checked.readBack(await backend.get(key, { lend: true, signal }))
   await receiving.at?.('bytes stored')
   const facts = checked.facts(stat)
-  const sha512 = own.claim.description.expected.find((each) => each.startsWith('sha512:'))
   const config = formatBackingConfig({
     name,
     uuid,
     facts,
-    expectedChecksum: sha512?.slice('sha512:'.length) ?? '',
+    expectedChecksum: expectedSha512(own.claim.description.expected, facts),
     modifiedAt: stat.modifiedAt,
   })
   await backend.put(configKey(name, uuid), bytesOf(config))
@@ -69,20 +75,61 @@ export async function receive(
   return facts
 }
 
+/** Of what is unpacked nobody knows the length, and nobody can go on in the middle of it. */
+function putOptions(receiving: Receiving, compression: Compression | undefined): PutOptions {
+  const { own, signal, after, keep, validator } = receiving
+  own.validator = compression === undefined ? validator : undefined
+  if (compression !== undefined) return { signal }
+  const size = sizeOf(own)
+  return {
+    signal,
+    ...(size !== undefined && { size }),
+    ...(after && { after }),
+    ...(keep && { keep, onDurable: (bytes) => (own.durableSize = bytes) }),
+  }
+}
+
 class CheckedBytes {
   readonly #hasher: Hasher
   readonly #receiving: Receiving
+  readonly #bytes: Bytes
+  readonly #expected: readonly string[]
+  readonly #compression: Compression | undefined
+  /** What arrived, where that was packed. */
+  #packed: (Packed & { checksums: Digests }) | undefined
   #inspection: Inspection | undefined
   #digests: Digests | undefined
   #passedBytes = 0
 
-  constructor(hasher: Hasher, receiving: Receiving) {
+  constructor(hasher: Hasher, receiving: Receiving, sniffed: Sniffed | undefined) {
     this.#hasher = hasher
     this.#receiving = receiving
+    this.#bytes = sniffed?.bytes() ?? receiving.bytes
+    const { expected } = receiving.own.claim.description
+    this.#expected = [...expected, ...(receiving.expected ?? [])]
+    this.#compression = sniffed?.compression
   }
 
   async *pass(): AsyncGenerator<Uint8Array, void, undefined> {
-    yield* this.#check(this.#counted())
+    if (this.#compression === undefined) return yield* this.#check(this.#counted())
+    const { signal, sizeMax } = this.#receiving
+    const left = new AbortController()
+    try {
+      const leaving = AbortSignal.any([signal, left.signal])
+      const packed = this.#hashed(this.#compression)
+      yield* this.#check(unpack(packed, this.#compression, { signal: leaving, sizeMax }))
+    } finally {
+      // Whoever unpacks may be waiting for a source that is stuck.
+      left.abort()
+    }
+  }
+
+  /** The packed bytes as they arrive. */
+  async *#hashed(compression: Compression): AsyncGenerator<Uint8Array, void, undefined> {
+    const hashing = this.#hasher.digest(this.#counted(), algorithmsFor(this.#expected))
+    yield* hashing.bytes
+    const checksums = await hashing.digests()
+    this.#packed = { compression, size: this.#receiving.own.processedSize, checksums }
   }
 
   /** What follows the bytes that the storage has: they can only be judged once it has all. */
@@ -97,9 +144,9 @@ class CheckedBytes {
 
   /** The bytes as they arrive, within the size that was told and the limit. */
   async *#counted(): AsyncGenerator<Uint8Array, void, undefined> {
-    const { own, bytes, sizeMax, onProgress } = this.#receiving
+    const { own, sizeMax, onProgress } = this.#receiving
     const size = sizeOf(own)
-    for await (const chunk of bytes) {
+    for await (const chunk of this.#bytes) {
       own.processedSize += chunk.length
       assertSize(own.processedSize, size, sizeMax)
       onProgress()
@@ -120,9 +167,8 @@ class CheckedBytes {
 
   async *#check(bytes: Bytes): AsyncGenerator<Uint8Array, void, undefined> {
     const { own, signal } = this.#receiving
-    const expected = [...own.claim.description.expected, ...(this.#receiving.expected ?? [])]
     const inspector = new FormatInspector()
-    const hashing = this.#hasher.digest(bytes, algorithmsFor(expected))
+    const hashing = this.#hasher.digest(bytes, algorithmsFor(this.#expected))
     for await (const piece of hashing.bytes) {
       this.#passedBytes += piece.length
       inspector.write(piece)
@@ -132,7 +178,7 @@ class CheckedBytes {
     // Before anything is refused: only this lets the hash threads forget the stream.
     this.#digests = await hashing.digests()
     this.#inspection = inspector.end()
-    assertDigests(expected, this.#digests)
+    assertDigests(this.#expected, this.#digests, this.#packed?.checksums)
     await this.#receiving.settle(this.#digests)
     signal.throwIfAborted()
     own.bytesGiven = true
@@ -152,8 +198,15 @@ class CheckedBytes {
       format: this.#inspection.format,
       checksums: this.#digests,
       warnings: this.#inspection.warnings,
+      ...(this.#packed && { packed: withUsualDigests(this.#packed) }),
     }
   }
+}
+
+/** The record has room for the two that are always made. */
+function withUsualDigests(packed: Packed): Packed {
+  const { sha512, sha256 } = packed.checksums
+  return { ...packed, checksums: { sha512, sha256 } }
 }
 
 /** How many bytes will come in all: the client said so, or the source did. */

@@ -3,6 +3,7 @@
 
 import { randomBytes } from 'node:crypto'
 import type { Digests } from './checksum.ts'
+import type { Compression } from './compression.ts'
 import { ImageError } from './errors.ts'
 import type { ImageFormat } from './format.ts'
 import { layoutVersion } from './layout.ts'
@@ -39,6 +40,14 @@ export interface Description {
   expected: string[]
 }
 
+/** What arrived, where that was compressed and was unpacked while it passed. */
+export interface Packed {
+  compression: Compression
+  /** Length in bytes. */
+  size: number
+  checksums: { sha512: string; sha256: string }
+}
+
 /** What was found out about the bytes while they passed. */
 export interface Facts {
   /** Length in bytes. */
@@ -51,6 +60,7 @@ export interface Facts {
   checksums: Digests
   /** Sentences for people. */
   warnings: string[]
+  packed?: Packed
 }
 
 /** One published version. */
@@ -129,6 +139,15 @@ export function compareNewestFirst(a: VersionRecord, b: VersionRecord): number {
 
 function numberOf(version: string): number {
   return /^[1-9][0-9]{0,14}$/.test(version) ? Number(version) : -1
+}
+
+/**
+ * The SHA-512 that the client gave, as hex, if it is that of the stored bytes: Longhorn compares the two,
+ * and one of the packed bytes would be a mismatch to it. Else empty.
+ */
+export function expectedSha512(expected: readonly string[], { checksums, packed }: Facts): string {
+  const given = expected.find((each) => each.startsWith('sha512:'))?.slice('sha512:'.length) ?? ''
+  return packed && given !== checksums.sha512 ? '' : given
 }
 
 export interface BackingConfig {

@@ -58,12 +58,16 @@ export async function refuse(rooms: Rooms, request: IngestRequest): Promise<Vers
   }
   const existing = await published(rooms, records, version)
   if (!existing) return records
-  const { sha512, sha256 } = existing.checksums
+  const forms = [existing.checksums, ...(existing.packed ? [existing.packed.checksums] : [])]
   const known = description.expected.filter((each) => /^sha(512|256):/.test(each))
-  if (known.some((each) => each === `sha512:${sha512}` || each === `sha256:${sha256}`)) {
-    throw new SameBytes(existing)
+  for (const { sha512, sha256 } of forms) {
+    if (known.includes(`sha512:${sha512}`) || known.includes(`sha256:${sha256}`)) {
+      throw new SameBytes(existing)
+    }
   }
-  if (known.length > 0 || (size !== undefined && size !== existing.size)) throw taken(existing)
+  // Of what may be packed in another way neither digest nor size tells what is in it.
+  const isOther = known.length > 0 || (size !== undefined && size !== existing.size)
+  if (isOther && request.decompress === undefined) throw taken(existing)
   // Only its bytes can tell whether this is a retry of the same upload.
   return records
 }

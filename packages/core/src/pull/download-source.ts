@@ -52,7 +52,7 @@ export class DownloadSource implements Source {
   }
 
   async open({ parameters, from, signal, onTrouble }: Order): Promise<Opening> {
-    const { url = '' } = readParameters(parameters, known)
+    const { url = '', decompress = 'auto' } = readParameters(parameters, known)
     const credential = await this.#credential(parameters)
     const { fetcher } = this.#options
     const target = urlOf('url', url)
@@ -69,6 +69,7 @@ export class DownloadSource implements Source {
       offset,
       expected,
       bytes,
+      ...(decompress === 'auto' && { decompress }),
       ...(size !== undefined && { size }),
       ...(validator !== undefined && { validator }),
     }

@@ -100,7 +100,7 @@ async function store(
   rest: Rest | undefined,
 ): Promise<Facts> {
   const { rooms, hasher, own, signal } = work
-  const { size, validator, offset, expected } = opening
+  const { size, validator, offset, expected, decompress } = opening
   const goesOn = rest && offset === rest.remains.offset ? rest.remains : undefined
   if (offset > 0 && !goesOn) throw new ImageError('internal', `The source began at ${offset}.`)
   if (!goesOn) {
@@ -108,7 +108,6 @@ async function store(
     await discardRests(work)
   }
   own.size = size
-  own.validator = validator
   if (size !== undefined && size > work.sizeMax) throw tooLarge(size, work.sizeMax)
   await assertRoom(rooms.backend, size)
   return await receive(rooms.backend, hasher, {
@@ -121,7 +120,8 @@ async function store(
     onProgress: work.onProgress,
     ...(goesOn && !goesOn.read && { after: goesOn }),
     // Of what can not be compared with its source nothing can be used.
-    ...(validator !== undefined && { keep: (error) => isWorthKeeping(own, error) }),
+    ...(validator !== undefined && { validator, keep: (error) => isWorthKeeping(own, error) }),
+    ...(decompress && { decompress }),
     ...(rooms.at && { at: rooms.at }),
   })
 }

@@ -40,6 +40,8 @@ export interface Opening {
   /** Digests that the source itself gives, as `parseChecksum` makes them. */
   expected: readonly string[]
   labels?: Record<string, string>
+  /** What comes compressed is unpacked on the way; absent: it is refused. */
+  decompress?: 'auto'
   bytes: Bytes
 }
 

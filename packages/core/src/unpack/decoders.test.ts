@@ -16,7 +16,7 @@ import {
   smallImage,
   variants,
 } from '../testing/packed.ts'
-import { failure, streamOf } from '../testing/rig.ts'
+import { failure, latch, streamOf } from '../testing/rig.ts'
 import { unpackXz } from './xz.ts'
 import { loadZstd, unpackZstd } from './zstd.ts'
 
@@ -132,7 +132,7 @@ for (const compression of allCompressions) {
   decoding(`${compression}: its first bytes tell it, and no others`, async () => {
     const file = packed(compression)
     for (const chunkBytes of [1, 3, 9, 10, 4000]) {
-      const sniffed = await sniff(streamOf(file, chunkBytes))
+      const sniffed = await sniff(streamOf(file, chunkBytes), never)
       assert.is(sniffed.compression, compression)
       const chunks: Uint8Array[] = []
       for await (const chunk of sniffed.bytes()) chunks.push(Uint8Array.from(chunk))
@@ -145,7 +145,7 @@ for (const compression of allCompressions) {
 
 decoding('what is not compressed, empty or short is not taken for it', async () => {
   for (const body of [rawImage(), isoImage(), Buffer.alloc(0), Buffer.from('BZh9')]) {
-    assert.is((await sniff(streamOf(body))).compression, undefined)
+    assert.is((await sniff(streamOf(body), never)).compression, undefined)
   }
 })
 
@@ -158,17 +158,38 @@ decoding('a source that was only looked at is let go of', async () => {
       isOver = true
     }
   }
-  const unread = await sniff(source())
+  const unread = await sniff(source(), never)
   await unread.close()
   assert.ok(isOver)
   isOver = false
-  const left = await sniff(source())
+  const left = await sniff(source(), never)
   for await (const chunk of left.bytes()) {
     assert.ok(chunk.length > 0 && !isOver)
     break
   }
   assert.ok(isOver)
 })
+
+decoding(
+  'who looks at a source that is stuck can be called away, and it is let go of later',
+  async () => {
+    const [stuck, isOver] = [latch(), latch()]
+    async function* source(): AsyncGenerator<Uint8Array> {
+      try {
+        await stuck.opened
+        yield packed('xz')
+      } finally {
+        isOver.open()
+      }
+    }
+    const calling = new AbortController()
+    const looking = sniff(source(), calling.signal)
+    setTimeout(() => calling.abort(new Error('enough')), 5)
+    assert.match(await looking.then(String, String), 'enough')
+    stuck.open()
+    await isOver.opened
+  },
+)
 
 decoding('bzip2: an empty file has no bytes', async () => {
   const file = Buffer.from('425a683917724538509000000000', 'hex')
