@@ -111,17 +111,22 @@ class CheckedBytes {
   }
 
   async *pass(): AsyncGenerator<Uint8Array, void, undefined> {
-    if (this.#compression === undefined) return yield* this.#check(this.#counted())
-    const { signal, sizeMax } = this.#receiving
     const left = new AbortController()
     try {
-      const leaving = AbortSignal.any([signal, left.signal])
-      const packed = this.#hashed(this.#compression)
-      yield* this.#check(unpack(packed, this.#compression, { signal: leaving, sizeMax }))
+      yield* this.#check(this.#image(left.signal))
     } finally {
       // Whoever unpacks may be waiting for a source that is stuck.
       left.abort()
     }
+  }
+
+  /** What arrives, or what is in it. */
+  #image(left: AbortSignal): Bytes {
+    if (this.#compression === undefined) return this.#counted()
+    const { signal, sizeMax } = this.#receiving
+    const leaving = AbortSignal.any([signal, left])
+    const packed = this.#hashed(this.#compression)
+    return unpack(packed, this.#compression, { signal: leaving, sizeMax })
   }
 
   /** The packed bytes as they arrive. */

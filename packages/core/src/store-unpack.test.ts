@@ -40,11 +40,6 @@ function send(store: ImageStore, file: Uint8Array, asked: IngestRequest): Promis
   return store.ingest(asked, () => streamOf(file, 300))
 }
 
-/** A body that must not be read. */
-function neverOpened(): never {
-  throw new Error('the body was opened')
-}
-
 /** Only a failed job. */
 function assertOnlyFailed(town: Town): void {
   const kinds = town.unmarked().map((key) => parseJobKey(key)?.kind ?? key)
@@ -224,11 +219,8 @@ unpacking(
       yield file.subarray(file.length / 2)
     })
     await reached.opened
-    const { state, size, processedSize, progress } = await store.get('jammy', { version: '1' })
-    assert.equal(
-      [state, size, processedSize, progress],
-      ['in-progress', file.length, file.length / 2, 50],
-    )
+    const { size, processedSize, progress } = await store.get('jammy', { version: '1' })
+    assert.equal([size, processedSize, progress], [file.length, file.length / 2, 50])
     go.open()
     await sending
   }),
@@ -243,7 +235,9 @@ unpacking(
     for (const body of [packed('xz'), sample]) {
       for (const algorithm of ['sha512', 'sha256']) {
         const expected = [`${algorithm}:${digest(algorithm, body)}`]
-        const again = await store.ingest(auto({ version: 'v1', expected }), neverOpened)
+        const again = await store.ingest(auto({ version: 'v1', expected }), () => {
+          throw new Error('the body was opened')
+        })
         assert.equal(again, { image, created: false })
       }
     }
