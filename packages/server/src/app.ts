@@ -18,6 +18,7 @@ import { openapiDocument } from './openapi.ts'
 import { ErrorWithHeaders, invalid, problemOf, problemResponse } from './problem.ts'
 import { unsupportedMedia } from './problem.ts'
 import { answerAndDiscard, badHostOf, isStillSending } from './reply.ts'
+import { addScrubRoutes } from './scrub.ts'
 import { Seldom } from './seldom.ts'
 import { FileSigner } from './signature.ts'
 import { type Front, addUploadRoute, mediaType } from './upload.ts'
@@ -79,6 +80,7 @@ export function createApp(deps: Deps): Hono<Env> {
   addImageRoutes(app, front)
   addDownloadRoute(app, front)
   addEventRoute(app, front)
+  addScrubRoutes(app, front)
 
   const known = app.routes.filter(({ method }) => method !== 'ALL').map(routePattern)
   app.notFound((c) => answerError(c, deps, outages, noRoute(c, known)))

@@ -52,6 +52,7 @@ config('an empty environment gives the documented defaults', () => {
     sourceIdleTimeoutMs: 30_000,
     shutdownGraceMs: 30_000,
     downloads: { allow: [], deny: [] },
+    scrub: { bytesPerSecond: 100 * 1024 ** 2 },
     longhorn: undefined,
     logLevel: 'info',
   })

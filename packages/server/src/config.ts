@@ -1,6 +1,7 @@
 // The environment as one checked value: the only file that knows the names of its variables. It is
 // read once, at the start, and every fault is found together, so that one restart mends them all.
 
+import { scrubRateUsual } from '@backing-image/core'
 import { z } from 'zod'
 import { type Environment, shown, withSecrets } from './secret.ts'
 import { keyPairFaults } from './tls.ts'
@@ -70,6 +71,8 @@ export interface Config {
   /** The folder of the secrets that requests may name. */
   sourceSecretsPath?: string
   shutdownGraceMs: number
+  /** How fast bytes are hashed again, and how often that begins by itself. */
+  scrub: { bytesPerSecond: number; intervalMs?: number }
   longhorn: { apiUrl: string; authToken: string | undefined } | undefined
   logLevel: 'debug' | 'info' | 'warn' | 'error'
   extraCaFile?: string
@@ -127,6 +130,8 @@ const variables = z.object({
   DOWNLOAD_DENY: kind.addressRules.default([]),
   SOURCE_SECRETS_DIR: kind.readableFolder.optional(),
   SHUTDOWN_GRACE_PERIOD: kind.duration.default(30_000),
+  SCRUB_INTERVAL: kind.interval.optional(),
+  SCRUB_RATE: kind.size.default(scrubRateUsual),
   EXTRA_CA_FILE: kind.certificatesFile.optional(),
   HTTP_PROXY: kind.proxyUrl.optional(),
   HTTPS_PROXY: kind.proxyUrl.optional(),
@@ -241,6 +246,10 @@ function toConfig(values: Variables): Config {
     downloads: { allow: values.DOWNLOAD_ALLOW, deny: values.DOWNLOAD_DENY },
     ...(values.SOURCE_SECRETS_DIR ? { sourceSecretsPath: values.SOURCE_SECRETS_DIR } : {}),
     shutdownGraceMs: values.SHUTDOWN_GRACE_PERIOD,
+    scrub: {
+      bytesPerSecond: values.SCRUB_RATE,
+      ...(values.SCRUB_INTERVAL ? { intervalMs: values.SCRUB_INTERVAL } : {}),
+    },
     longhorn: values.LONGHORN_API_URL
       ? { apiUrl: values.LONGHORN_API_URL, authToken: values.LONGHORN_AUTH_TOKEN }
       : undefined,

@@ -4,13 +4,13 @@ import { reasons, sourceTypes } from '@backing-image/core'
 
 export type Schema = Record<string, unknown>
 
-const text: Schema = { type: 'string' }
-const count: Schema = { type: 'integer', minimum: 0 }
-const texts: Schema = { type: 'array', items: text }
+export const text: Schema = { type: 'string' }
+export const count: Schema = { type: 'integer', minimum: 0 }
+export const texts: Schema = { type: 'array', items: text }
 const textMap: Schema = { type: 'object', additionalProperties: text }
-const time: Schema = { type: 'string', format: 'date-time' }
+export const time: Schema = { type: 'string', format: 'date-time' }
 
-const say = (schema: Schema, description: string): Schema => ({ ...schema, description })
+export const say = (schema: Schema, description: string): Schema => ({ ...schema, description })
 const ref = (name: string): Schema => ({ $ref: `#/components/schemas/${name}` })
 
 export const nameSchema: Schema = {
@@ -55,7 +55,7 @@ export const uploadOptions: Record<string, Schema> = {
 }
 
 /** An object whose every property is there, but those that are named. */
-function object(properties: Record<string, Schema>, optional: string[] = []): Schema {
+export function object(properties: Record<string, Schema>, optional: string[] = []): Schema {
   const required = Object.keys(properties).filter((name) => !optional.includes(name))
   return { type: 'object', properties, required }
 }

@@ -2,7 +2,16 @@
 // routes and with docs/api.md.
 
 import {
-  type Schema,
+  type Responses,
+  guarded,
+  header,
+  json,
+  path,
+  problems,
+  query,
+  ref,
+} from './openapi-parts.ts'
+import {
   nameSchema,
   schemas,
   stateSchema,
@@ -10,33 +19,7 @@ import {
   uuidSchema,
   versionSchema,
 } from './openapi-schemas.ts'
-
-type Responses = Record<string, object>
-
-const ref = (name: string): Schema => ({ $ref: `#/components/schemas/${name}` })
-
-function json(description: string, schema: string, headers: object = {}): object {
-  return { description, headers, content: { 'application/json': { schema: ref(schema) } } }
-}
-
-/** The errors of an operation, all of one shape. */
-function problems(...statuses: number[]): Responses {
-  return Object.fromEntries(
-    statuses.map((status) => [String(status), { $ref: '#/components/responses/Problem' }]),
-  )
-}
-
-function query(name: string, schema: Schema, description: string): object {
-  return { name, in: 'query', schema, description }
-}
-
-function path(name: string, schema: Schema = { type: 'string' }): object {
-  return { name, in: 'path', required: true, schema }
-}
-
-function header(name: string, description: string): object {
-  return { name, in: 'header', schema: { type: 'string' }, description }
-}
+import { storeRoutes, storeSchemas } from './openapi-store.ts'
 
 const location = { Location: { description: 'The image.', schema: { type: 'string' } } }
 const nameInPath = path('name', nameSchema)
@@ -54,8 +37,6 @@ const digestHeaders = [
   header('Content-Digest', 'Likewise.'),
 ]
 
-/** Of all routes that stand behind a token. */
-const guarded = [401, 403]
 /** 404: the image was deleted while it came. */
 const ingestProblems = [400, ...guarded, 404, 409, 412, 413, 415, 422, 429, 500, 503, 507]
 
@@ -261,9 +242,9 @@ export function openapiDocument(programVersion: string): OpenapiDocument {
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     security: [{ bearer: [] }, { basic: [] }],
-    paths: { ...otherRoutes, ...imageRoutes },
+    paths: { ...otherRoutes, ...imageRoutes, ...storeRoutes },
     components: {
-      schemas,
+      schemas: { ...schemas, ...storeSchemas },
       responses: {
         Problem: {
           description: 'What was wrong, as RFC 9457 has it; its code is one of a closed list.',

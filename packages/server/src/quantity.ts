@@ -24,10 +24,10 @@ export function parseSize(text: string): number | undefined {
   return Number.isSafeInteger(sizeBytes) ? sizeBytes : undefined
 }
 
-/** Milliseconds in `500ms`, `30s`, `5m`, `1h`; undefined for anything else and over 24 hours. */
-export function parseDuration(text: string): number | undefined {
+/** Milliseconds in `500ms`, `30s`, `5m`, `1h`; undefined for anything else and over the limit. */
+export function parseDuration(text: string, msMax: number = durationMsMax): number | undefined {
   const durationMs = product(/^([0-9]{1,9})(ms|s|m|h)$/.exec(text), durationUnits)
-  return durationMs !== undefined && durationMs <= durationMsMax ? durationMs : undefined
+  return durationMs !== undefined && durationMs <= msMax ? durationMs : undefined
 }
 
 function product(match: RegExpExecArray | null, units: Record<string, number>): number | undefined {

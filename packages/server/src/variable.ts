@@ -53,7 +53,18 @@ export const size: Variable<number> = variable(`${sizeForm}, over 0`, (text) =>
 )
 
 /** Milliseconds; 0 is allowed. */
-export const duration: Variable<number> = variable(durationForm, parseDuration)
+export const duration: Variable<number> = variable(durationForm, (text) => parseDuration(text))
+
+const yearMs = 365 * 24 * 3_600_000
+
+/** Milliseconds between two things that are done by themselves. */
+export const interval: Variable<number> = variable(
+  'a duration such as 24h or 168h, from 1m to 8760h,',
+  (text) => {
+    const intervalMs = parseDuration(text, yearMs) ?? 0
+    return intervalMs >= 60_000 ? intervalMs : undefined
+  },
+)
 
 /** Milliseconds; at least one. */
 export const timeLimit: Variable<number> = variable(`${durationForm}, over 0`, (text) =>

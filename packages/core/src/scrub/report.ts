@@ -95,7 +95,7 @@ export function endReport(report: ScrubReport, state: ScrubState, message: strin
 
 const repairs = {
   none: '',
-  possible: ' [--repair mends it]',
+  possible: ' [a scrub with repair mends it]',
   done: ' [repaired]',
   failed: ' [not repaired]',
 }

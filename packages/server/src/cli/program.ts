@@ -12,6 +12,7 @@ import { addGet } from './get.ts'
 import { addHealth } from './health.ts'
 import { addList } from './list.ts'
 import { addRollback } from './rollback.ts'
+import { addScrub } from './scrub.ts'
 import { addServe } from './serve.ts'
 import { type Terminal, UsageError } from './terminal.ts'
 import { addUpload } from './upload.ts'
@@ -67,6 +68,7 @@ function createProgram(terminal: Terminal): Command {
   addDownload(group, terminal)
   addRollback(group, terminal)
   addDelete(group, terminal)
+  addScrub(program, terminal)
   addDoctor(program, terminal)
   addHealth(program, terminal)
   addVersion(program, terminal)
@@ -82,6 +84,7 @@ Examples:
   $ BACKING_IMAGE_STORAGE_PATH=/srv/images backing-image-manager serve
   $ backing-image-manager backing-image upload debian debian-12.qcow2
   $ backing-image-manager backing-image list
+  $ backing-image-manager scrub
   $ backing-image-manager doctor
 
 Without a command the server is started. It is configured by the environment alone; every fault in it

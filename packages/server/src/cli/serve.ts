@@ -10,6 +10,7 @@ import { type Config, ConfigError, readConfig } from '../config.ts'
 import { createLog } from '../log.ts'
 import { Metrics } from '../metrics.ts'
 import { Health, type HealthReport } from '../ready.ts'
+import { scrubOptions } from '../scrub.ts'
 import { SeldomByText } from '../seldom.ts'
 import { openSources, pullOptions, sourceTypesOf } from '../sources.ts'
 import { type RunningServer, startServer } from '../server.ts'
@@ -54,6 +55,7 @@ async function serve(terminal: Terminal): Promise<void> {
     const store = await ImageStore.open(backend, {
       onProblem: tellProblems(log),
       pulls: pullOptions(config, sources, { log, metrics }),
+      scrub: scrubOptions(config, log),
     })
     try {
       const health = new Health({ store, backend, onChange: (now) => tellHealth(log, now) })

@@ -10,6 +10,7 @@ import { pino } from 'pino'
 import type { Config } from '../config.ts'
 import { Metrics } from '../metrics.ts'
 import { Health, type HealthReport } from '../ready.ts'
+import { scrubOptions } from '../scrub.ts'
 import { startServer } from '../server.ts'
 import { openSources, pullOptions, sourceTypesOf } from '../sources.ts'
 
@@ -43,6 +44,7 @@ export const testConfig: Config = {
   // Sources of tests are on this machine.
   downloads: { allow: ['127.0.0.0/8', '::1'], deny: [] },
   shutdownGraceMs: 1000,
+  scrub: { bytesPerSecond: 2 ** 40 },
   longhorn: undefined,
   logLevel: 'info',
 }
@@ -61,7 +63,8 @@ export async function serving(
   )
   const sources = openSources(config)
   const pulls = pullOptions(config, sources, { log, metrics })
-  const store = await ImageStore.open(backend, { pulls })
+  const scrub = scrubOptions(config, log)
+  const store = await ImageStore.open(backend, { pulls, scrub })
   const health = new Health({ store, backend, intervalMs: 200 })
   await health.start()
   const sourceTypes = sourceTypesOf(sources)
