@@ -52,6 +52,12 @@ export const uploadOptions: Record<string, Schema> = {
   label,
   dataEngine,
   minNumberOfCopies: copies,
+  decompress: {
+    type: 'string',
+    enum: ['auto', 'never'],
+    default: 'never',
+    description: 'auto unpacks gzip, xz, zstd and bzip2 on the way.',
+  },
 }
 
 /** An object whose every property is there, but those that are named. */
@@ -81,7 +87,10 @@ const image = object(
     format: { type: 'string', enum: ['raw', 'qcow2', 'iso', ''] },
     sourceType,
     parameters: say(parameters, 'Without secrets.'),
-    expectedChecksum: say(text, 'The SHA-512 that was given, as hex; else empty.'),
+    expectedChecksum: say(
+      text,
+      'The SHA-512 that was given, as hex; empty when none was, or that of packed bytes.',
+    ),
     expected: say(text, 'The digest that was given, algorithm:hex; else empty.'),
     currentChecksum: say(text, 'SHA-512 of the stored bytes, as hex.'),
     checksums: object({ sha512: text, sha256: text }),
@@ -93,6 +102,14 @@ const image = object(
     warnings: say(texts, 'Sentences for people.'),
     createdAt: time,
     updatedAt: time,
+    packed: say(
+      object({
+        compression: { type: 'string', enum: ['gzip', 'xz', 'zstd', 'bzip2'] },
+        size: count,
+        checksums: object({ sha512: text, sha256: text }),
+      }),
+      'What arrived, when that was unpacked on the way.',
+    ),
     rollbackOf: say(versionSchema, 'The version that this one points at.'),
     links: object({
       self: say(text, 'Always this ingest, whatever the name comes to mean.'),
@@ -104,7 +121,7 @@ const image = object(
       ),
     }),
   },
-  ['rollbackOf'],
+  ['packed', 'rollbackOf'],
 )
 
 const document: Schema = {

@@ -11,6 +11,7 @@ export const singleOptions = [
   'size',
   'dataEngine',
   'minNumberOfCopies',
+  'decompress',
 ] as const
 
 export type SingleOption = (typeof singleOptions)[number]
@@ -23,6 +24,7 @@ export interface UploadOptions {
   /** In bytes. */
   size?: number
   description: Description
+  decompress?: 'auto'
 }
 
 const labelsMax = 64
@@ -31,10 +33,12 @@ const copiesMax = 1000
 /** Throws `invalid_argument` that names the option. `digests` are those of the headers. */
 export function readOptions(given: GivenOptions, digests: readonly string[] = []): UploadOptions {
   const { version, checksum, size, dataEngine, minNumberOfCopies } = given
+  const decompress = readChoice('decompress', given.decompress ?? 'never', ['auto', 'never'])
   if (version !== undefined) assertVersion(version)
   return {
     ...(version === undefined ? {} : { version }),
     ...(size === undefined ? {} : { size: readCount('size', size, 0, Number.MAX_SAFE_INTEGER) }),
+    ...(decompress === 'auto' && { decompress }),
     description: {
       sourceType: 'upload',
       parameters: {},

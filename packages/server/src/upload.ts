@@ -99,7 +99,7 @@ export function ingestRequest(
   name: string,
   options: UploadOptions,
 ): IngestRequest {
-  const { size, version, description } = options
+  const { size, version, description, decompress } = options
   assertSize(size, config.imageBytesMax)
   return {
     name,
@@ -108,6 +108,7 @@ export function ingestRequest(
     mustBeNew: mustBeNew(c),
     ...(version === undefined ? {} : { version }),
     ...(size === undefined ? {} : { size }),
+    ...(decompress && { decompress }),
   }
 }
 

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto'
 import { mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { parse } from 'yaml'
@@ -94,6 +95,15 @@ images(
     assert.equal({ ...image, ...Object(debian) }, image)
   },
 )
+
+images('upload --decompress stores what is inside, and without it that is refused', async () => {
+  const packed = join(folder, 'disk.img.gz')
+  await writeFile(packed, gzipSync(bytes))
+  await fail(1, ['upload', 'packed', packed], /decompress=auto/)
+  const image = await json('upload', 'packed', packed, '--decompress')
+  assert.is(image['currentChecksum'], sha512)
+  assert.match(await succeed('get', 'packed', '-o', 'table'), /Packed\s+gzip, \d+ bytes, SHA-256 /)
+})
 
 images('upload of stdin is the same image as that of the file', async () => {
   const { code, stdout, stderr } = await ask(['upload', 'piped', '-'], bytes)

@@ -105,6 +105,7 @@ function imageTable(image: ImageView): string {
     ['Real size', `${formatSize(image.realSize)} (${image.realSize} bytes)`],
     ['SHA-512', image.checksums.sha512],
     ['SHA-256', image.checksums.sha256],
+    ['Packed', packedText(image)],
     ['Labels', pairs(image.labels)],
     ['Source', `${image.sourceType} ${pairs(image.parameters)}`.trim()],
     ['Rollback of', image.rollbackOf ?? ''],
@@ -117,6 +118,13 @@ function imageTable(image: ImageView): string {
   const table = plainTable()
   table.push(...rows.filter(([, value]) => value !== ''))
   return table.toString()
+}
+
+/** What arrived, when that was unpacked on the way. */
+function packedText({ packed }: ImageView): string {
+  if (!packed) return ''
+  const { compression, size, checksums } = packed
+  return `${compression}, ${size} bytes, SHA-256 ${checksums.sha256}`
 }
 
 function stateOf({ state, progress }: ImageView): string {

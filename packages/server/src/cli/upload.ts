@@ -16,6 +16,7 @@ interface Options {
   version?: string
   checksum?: string
   label?: Record<string, string>
+  decompress?: boolean
   output?: Form
 }
 
@@ -32,6 +33,7 @@ export function addUpload(group: Command, terminal: Terminal): void {
     .option('--version <version>', 'the version (default: the next number)')
     .option('--checksum <checksum>', 'what the bytes must have: sha512:, sha256:, sha1: or md5:')
     .option('--label <key=value>', 'a label; may be repeated', common.collectPair)
+    .option('--decompress', 'unpack gzip, xz, zstd or bzip2 on the way')
     .addOption(outputOption())
     .addHelpText('after', uploadHelp)
     .action(async (first: Given, second: Given, options: Options, command: Command) => {
@@ -58,7 +60,8 @@ const uploadHelp = `
 Examples:
   $ backing-image-manager backing-image upload debian debian-12.qcow2
   $ backing-image-manager backing-image upload debian debian-12.qcow2 --version 12.5 --label os=linux
-  $ xz -dc disk.img.xz | backing-image-manager backing-image upload disk -`
+  $ backing-image-manager backing-image upload disk disk.img.xz --decompress
+  $ tar -xOf disk.tar disk.img | backing-image-manager backing-image upload disk -`
 
 /** Before a byte is read or sent. */
 function assertChecksum(checksum: string | undefined): void {
@@ -69,10 +72,12 @@ function assertChecksum(checksum: string | undefined): void {
   }
 }
 
-function uploadPath(name: string, { version, checksum, label = {} }: Options): string {
+function uploadPath(name: string, options: Options): string {
+  const { version, checksum, label = {}, decompress } = options
   const query = new URLSearchParams()
   if (version !== undefined) query.append('version', version)
   if (checksum !== undefined) query.append('checksum', checksum)
+  if (decompress) query.append('decompress', 'auto')
   for (const [key, value] of Object.entries(label)) query.append('label', `${key}=${value}`)
   return query.size === 0 ? common.imagePath(name) : `${common.imagePath(name)}?${query.toString()}`
 }
