@@ -8,9 +8,11 @@ import { ImageError, asError, isImageError } from './errors.ts'
 import type { StoreEvents } from './event.ts'
 import type { Hasher } from './hasher.ts'
 import { type Image, imageOfJob, imageOfRecord, nextVersion } from './image.ts'
+import { joinLabels } from './labels.ts'
 import { bytesKey, layoutVersion } from './layout.ts'
 import type { Lookup } from './lookup.ts'
 import { endOf } from './outcome.ts'
+import type { Told } from './pull/source.ts'
 import { publish, removeBytes } from './publish.ts'
 import { leavesTrace, receive } from './receive.ts'
 import { type Description, type Facts, type VersionRecord, freshId } from './record.ts'
@@ -165,13 +167,13 @@ export class Intake {
     return own
   }
 
-  /** Publishes what is stored and checked; `labels` are the source's, which the client's precede. */
+  /** Publishes what is stored and checked. */
   async publish(
     request: IngestRequest,
     own: OwnJob,
     facts: Facts,
     signal: AbortSignal,
-    labels: Record<string, string> = {},
+    told: Told = {},
   ): Promise<VersionRecord> {
     const { name, uuid, version, description, createdAt } = own.claim
     // A courtesy to whoever took over or cancelled; the marks are the fence.
@@ -179,7 +181,8 @@ export class Intake {
     return await this.#publishNext(
       {
         ...description,
-        labels: { ...labels, ...description.labels },
+        parameters: told.parameters ?? description.parameters,
+        labels: joinLabels(description.labels, told.labels ?? {}),
         ...facts,
         layout: layoutVersion,
         id: freshId(),

@@ -7,7 +7,7 @@ import type { Digests } from './checksum.ts'
 import type { OwnJob } from './claim.ts'
 import { type Compression, type Sniffed, sniff } from './compression.ts'
 import { ImageError, isImageError } from './errors.ts'
-import { FormatInspector, type Inspection } from './format.ts'
+import { FormatInspector, type ImageFormat, type Inspection } from './format.ts'
 import type { Hasher } from './hasher.ts'
 import { bytesKey, configKey } from './layout.ts'
 import type { Failpoint } from './publish.ts'
@@ -29,6 +29,8 @@ export interface Receiving {
   decompress?: 'auto'
   /** What the bytes must have, beside what the claim says; packed or unpacked, where they are that. */
   expected?: readonly string[]
+  /** What they must turn out to be. */
+  format?: ImageFormat
   /** The storage has the bytes before those that come, and goes on after them. */
   after?: Remains
   /** Whether what is unfinished stays for a successor; absent: never. */
@@ -184,6 +186,7 @@ class CheckedBytes {
     this.#digests = await hashing.digests()
     this.#inspection = inspector.end()
     assertDigests(this.#expected, this.#digests, this.#packed?.checksums)
+    assertFormat(this.#receiving.format, this.#inspection)
     await this.#receiving.settle(this.#digests)
     signal.throwIfAborted()
     own.bytesGiven = true
@@ -217,6 +220,15 @@ function withUsualDigests(packed: Packed): Packed {
 /** How many bytes will come in all: the client said so, or the source did. */
 function sizeOf({ claim, size }: OwnJob): number | undefined {
   return claim.size ?? size
+}
+
+function assertFormat(told: ImageFormat | undefined, { format }: Inspection): void {
+  if (told === undefined || told === format) return
+  throw new ImageError('data_loss', `The source says that it is ${told}; it is ${format}.`, {
+    reason: 'unsupported_format',
+    expected: told,
+    actual: format,
+  })
 }
 
 function assertSize(received: number, size: number | undefined, sizeMax: number): void {

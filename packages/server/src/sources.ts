@@ -12,6 +12,7 @@ import {
   type PullOptions,
   type SourceType,
   type Sources,
+  SyncSource,
   sourceTypes,
 } from '@backing-image/core'
 import type { Logger } from 'pino'
@@ -30,7 +31,10 @@ export function openSources(config: Config): Sources {
   })
   const secrets = new SourceSecrets(config.sourceSecretsPath)
   const credentialOf = secrets.read.bind(secrets)
-  return { download: new DownloadSource({ fetcher, rules, credentialOf }) }
+  return {
+    download: new DownloadSource({ fetcher, rules, credentialOf }),
+    sync: new SyncSource({ fetcher, rules, credentialOf }),
+  }
 }
 
 export function sourceTypesOf(sources: Sources): SourceType[] {

@@ -1,7 +1,14 @@
 // What a client may say of an image besides its bytes: the same words as query of a PUT, as fields of
 // a form and as keys of a document.
 
-import { type Description, assertVersion, parseChecksum, splitChecksum } from '@backing-image/core'
+import {
+  type Description,
+  assertVersion,
+  isLabel,
+  labelsMax,
+  parseChecksum,
+  splitChecksum,
+} from '@backing-image/core'
 import { invalid } from './problem.ts'
 import { readChoice, readCount } from './query.ts'
 
@@ -27,7 +34,6 @@ export interface UploadOptions {
   decompress?: 'auto'
 }
 
-const labelsMax = 64
 const copiesMax = 1000
 
 /** Throws `invalid_argument` that names the option. `digests` are those of the headers. */
@@ -75,9 +81,9 @@ export function readLabels(texts: readonly string[]): Record<string, string> {
 
 /** A label's key and value. */
 export function readLabel(text: string): [key: string, value: string] {
-  const [, key, value] =
-    /^([A-Za-z0-9][A-Za-z0-9._/-]{0,252})=([^\p{Cc}]{0,253})$/u.exec(text) ?? []
-  if (key === undefined || value === undefined) {
+  const end = text.indexOf('=')
+  const [key, value] = [text.slice(0, end), text.slice(end + 1)]
+  if (end < 0 || !isLabel(key, value)) {
     throw invalid(
       `label is ${JSON.stringify(text.slice(0, 80))}; key=value is expected, the key of at most 253 ` +
         'letters, digits, ".", "_", "/" and "-", the value of at most 253 characters.',

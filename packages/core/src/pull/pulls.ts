@@ -211,7 +211,7 @@ export class Pulls {
         this.#events.progress(own)
       }
       const parts = { rooms: this.#rooms, hasher: this.#hasher, own, source, parameters }
-      const { facts, labels } = await pull({
+      const { facts, told } = await pull({
         ...parts,
         sizeMax,
         signal,
@@ -219,7 +219,7 @@ export class Pulls {
         onProgress,
         onTrouble: (error) => observer.trouble(error),
       })
-      const record = await this.#intake.publish(request, own, facts, signal, labels)
+      const record = await this.#intake.publish(request, own, facts, signal, told)
       await this.#intake.finish(own, record)
       observer.ready(imageOfRecord(record))
     } catch (error) {

@@ -13,7 +13,7 @@ import type { Facts, Parameters } from '../record.ts'
 import { assertRoom } from '../refuse.ts'
 import type { Rooms } from '../rooms.ts'
 import { SourceChanged, SourceError } from '../source/failure.ts'
-import type { From, Opening, Source } from './source.ts'
+import type { From, Opening, Source, Told } from './source.ts'
 
 /** Attempts of one process; within one the source itself outlasts what breaks off. */
 const attemptsMax = 6
@@ -36,7 +36,7 @@ export interface PullWork {
 
 export interface Pulled {
   facts: Facts
-  labels: Record<string, string>
+  told: Told
 }
 
 /** What an attempt can begin with. */
@@ -87,7 +87,7 @@ async function tryOnce(work: PullWork, rest: Rest | undefined): Promise<Pulled> 
   const bytes = new LeftOnce(opening.bytes)
   try {
     const facts = await store({ ...work, hasher }, opening, bytes, rest)
-    return { facts, labels: opening.labels ?? {} }
+    return { facts, told: opening }
   } finally {
     await bytes.leave()
   }
@@ -100,7 +100,7 @@ async function store(
   rest: Rest | undefined,
 ): Promise<Facts> {
   const { rooms, hasher, own, signal } = work
-  const { size, validator, offset, expected, decompress } = opening
+  const { size, validator, offset, expected, format, decompress } = opening
   const goesOn = rest && offset === rest.remains.offset ? rest.remains : undefined
   if (offset > 0 && !goesOn) throw new ImageError('internal', `The source began at ${offset}.`)
   if (!goesOn) {
@@ -115,6 +115,7 @@ async function store(
     bytes: goesOn?.read ? joined(await goesOn.read(signal), bytes) : bytes,
     sizeMax: work.sizeMax,
     expected,
+    ...(format && { format }),
     signal,
     settle: work.settle,
     onProgress: work.onProgress,

@@ -3,6 +3,7 @@
 
 import type { Bytes } from '../backend.ts'
 import { ImageError } from '../errors.ts'
+import type { ImageFormat } from '../format.ts'
 import type { Parameters } from '../record.ts'
 import type { Rooms } from '../rooms.ts'
 
@@ -39,11 +40,18 @@ export interface Opening {
   validator?: string
   /** Digests that the source itself gives, as `parseChecksum` makes them. */
   expected: readonly string[]
+  /** What the bytes must turn out to be. */
+  format?: ImageFormat
   labels?: Record<string, string>
+  /** What the record is to say of the source: as they are shown, and what was left to it filled in. */
+  parameters?: Parameters
   /** What comes compressed is unpacked on the way; absent: it is refused. */
   decompress?: 'auto'
   bytes: Bytes
 }
+
+/** What a source says of an image, for its record. */
+export type Told = Pick<Opening, 'labels' | 'parameters'>
 
 export interface Source {
   /** Throws `invalid_argument` for what can be told from the parameters before anything is fetched. */

@@ -14,14 +14,16 @@ import { scrubOptions } from '../scrub.ts'
 import { startServer } from '../server.ts'
 import { openSources, pullOptions, sourceTypesOf } from '../sources.ts'
 
-export interface Serving {
+export interface Serving<B extends Backend = MemoryBackend> {
   url: string
   port: number
-  backend: MemoryBackend
+  backend: B
   store: ImageStore
   health: Health
   /** Every line that was logged. */
   lines: Record<string, unknown>[]
+  /** What went wrong where nobody waited for it. */
+  problems: Error[]
   close(graceMs?: number): Promise<void>
   /** Keys in the backend that are not the catalog's own. */
   keys(prefix?: string): Promise<string[]>
@@ -54,6 +56,15 @@ export async function serving(
   backend: MemoryBackend = new MemoryBackend(),
   options: Parameters<typeof startServer>[1] = {},
 ): Promise<Serving> {
+  return await servingOn(backend, overrides, options)
+}
+
+/** The same over any backend. */
+export async function servingOn<B extends Backend>(
+  backend: B,
+  overrides: Partial<Config> = {},
+  options: Parameters<typeof startServer>[1] = {},
+): Promise<Serving<B>> {
   const config = { ...testConfig, ...overrides }
   const metrics = new Metrics()
   const lines: Record<string, unknown>[] = []
@@ -64,7 +75,9 @@ export async function serving(
   const sources = openSources(config)
   const pulls = pullOptions(config, sources, { log, metrics })
   const scrub = scrubOptions(config, log)
-  const store = await ImageStore.open(backend, { pulls, scrub })
+  const problems: Error[] = []
+  const onProblem = (error: Error): void => void problems.push(error)
+  const store = await ImageStore.open(backend, { pulls, scrub, onProblem })
   const health = new Health({ store, backend, intervalMs: 200 })
   await health.start()
   const sourceTypes = sourceTypesOf(sources)
@@ -77,6 +90,7 @@ export async function serving(
     store,
     health,
     lines,
+    problems,
     keys: (prefix = '') => keysOf(backend, prefix),
     close: async (graceMs = 0) => {
       await started.close(graceMs)
