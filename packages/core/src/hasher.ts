@@ -1,17 +1,21 @@
 // Hashes streams while they pass: the bytes go through a ring of shared 1 MiB buffers that threads
 // hash while the next room writes them. One pass, one copy, and memory that has a limit.
 
+import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import type { Bytes } from './backend.ts'
 import type { Algorithm, Digests } from './checksum.ts'
 import { ImageError } from './errors.ts'
 import { type Piece, Pieces, Ring, pieceBytes } from './ring.ts'
 
-/** An order to a thread. It answers each in turn, an `end` with the digest. */
+/** What can be made of a stream while it passes: digests, and the block index (blocks.ts). */
+export type Wanted = Algorithm | 'blocks'
+
+/** An order to a thread. It answers each in turn, an `end` with what was made. */
 export interface HashOrder {
   kind: 'update' | 'end' | 'drop'
   stream: number
-  algorithm: Algorithm
+  algorithm: Wanted
   piece?: Piece
   length?: number
 }
@@ -19,6 +23,7 @@ export interface HashOrder {
 /** What a thread says to an order. */
 export interface HashReply {
   digest?: string
+  blocks?: Uint8Array
 }
 
 /** A stream that is being hashed: read `bytes` to its end, then ask for the digests. */
@@ -27,10 +32,12 @@ export interface Digesting {
   bytes: AsyncGenerator<Uint8Array, void, undefined>
   /** To be called once `bytes` has ended. */
   digests(): Promise<Digests>
+  /** The block index as it is kept, where it was wanted; to be called after `digests`. */
+  blocks(): Uint8Array
 }
 
-/** Time per byte of each algorithm, relative to SHA-512: streams share the threads by it. */
-const cost: Record<Algorithm, number> = { sha512: 1, sha256: 0.5, sha1: 0.5, md5: 1 }
+/** Time per byte of each, relative to SHA-512: streams share the threads by it. */
+const cost: Record<Wanted, number> = { sha512: 1, sha256: 0.5, blocks: 0.5, sha1: 0.5, md5: 1 }
 
 class Thread {
   readonly #worker: Worker
@@ -82,20 +89,22 @@ export class Hasher {
   #lastStream = 0
 
   /**
-   * Two threads keep two cores busy: SHA-512 on the one, SHA-256 and the rest on the other. They
-   * start with the first stream.
+   * Two threads keep two cores busy: SHA-512 on the one, SHA-256 and the rest on the other. Where
+   * there are more cores a third one makes the block index, which then takes no time of its own.
+   * They start with the first stream.
    */
   constructor(options: { threads?: number } = {}) {
-    this.#threadsMax = options.threads ?? 2
+    this.#threadsMax = options.threads ?? Math.max(2, Math.min(3, availableParallelism()))
   }
 
   /** Reads `source` at most a few pieces ahead of the reader of `bytes`. */
-  digest(source: Bytes, wanted: readonly Algorithm[]): Digesting {
+  digest(source: Bytes, wanted: readonly Wanted[]): Digesting {
     while (this.#threads.length < this.#threadsMax) this.#threads.push(new Thread())
     const hashes = new Hashes(++this.#lastStream, wanted, this.#threads)
     return {
       bytes: readRing(new Ring(this.#pieces), source, hashes),
       digests: () => hashes.digests(),
+      blocks: () => hashes.blocks(),
     }
   }
 
@@ -107,10 +116,11 @@ export class Hasher {
 /** The hashes of one stream, each with its seat on a thread. */
 class Hashes {
   readonly #stream: number
-  readonly #seats: { algorithm: Algorithm; thread: Thread }[] = []
+  readonly #seats: { algorithm: Wanted; thread: Thread }[] = []
   #left = false
+  #blocks: Uint8Array | undefined
 
-  constructor(stream: number, wanted: readonly Algorithm[], threads: readonly Thread[]) {
+  constructor(stream: number, wanted: readonly Wanted[], threads: readonly Thread[]) {
     this.#stream = stream
     for (const algorithm of wanted) {
       const thread = threads.reduce((a, b) => (b.load < a.load ? b : a))
@@ -127,8 +137,14 @@ class Hashes {
   async digests(): Promise<Digests> {
     const replies = await this.#ask('end')
     this.#leave()
+    this.#blocks = replies.find(({ blocks }) => blocks)?.blocks
     const entries = this.#seats.map(({ algorithm }, index) => [algorithm, replies[index]?.digest])
-    return Object.fromEntries(entries) as Digests
+    return Object.fromEntries(entries.filter(([, digest]) => digest !== undefined)) as Digests
+  }
+
+  blocks(): Uint8Array {
+    if (!this.#blocks) throw new ImageError('internal', 'The block index was not made.')
+    return this.#blocks
   }
 
   /** Forgets the stream, when it ends otherwise than by `digests`. */

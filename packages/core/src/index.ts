@@ -1,6 +1,8 @@
 // The front door of the engine: re-exports, nothing else.
 
 export * from './backend.ts'
+export type { OpenedBlocks } from './block-file.ts'
+export * from './blocks.ts'
 export * from './checksum.ts'
 export type { Compression } from './compression.ts'
 export * from './errors.ts'

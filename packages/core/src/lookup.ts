@@ -2,6 +2,7 @@
 // name is asked of the store; the list of all names comes from memory and is at most 5 s old.
 
 import { type Backend, type Bytes, type PresignOptions, type Range, hasPresign } from './backend.ts'
+import { type OpenedBlocks, openBlocks } from './block-file.ts'
 import type { Catalog } from './catalog.ts'
 import type { Job } from './claim.ts'
 import { ImageError, isImageError, orUndefined } from './errors.ts'
@@ -88,13 +89,14 @@ export class Lookup {
   }
 
   async open(name: string, select: Selection): Promise<OpenedImage> {
-    const record = await this.#record(name, select)
-    if (record) {
-      return this.#opened(record, await this.#keyOf(record), new Date(record.publishedAt))
-    }
-    const job = await this.#job(name, select)
-    if (!job) throw notFound(name, select)
-    throw notReady(imageOfJob(job))
+    const record = await this.#published(name, select)
+    return this.#opened(record, await this.#keyOf(record), new Date(record.publishedAt))
+  }
+
+  /** The block index of those bytes. */
+  async blocks(name: string, select: Selection): Promise<OpenedBlocks> {
+    const record = await this.#published(name, select)
+    return await openBlocks(this.#backend, record, await this.#keyOf(record))
   }
 
   /** The bytes of one ingest, as long as any version names them: whichever it is, they look the same. */
@@ -184,6 +186,14 @@ export class Lookup {
       if ((await firstKey(this.#backend, record)) !== undefined) return record
     }
     return undefined
+  }
+
+  async #published(name: string, select: Selection): Promise<VersionRecord> {
+    const record = await this.#record(name, select)
+    if (record) return record
+    const job = await this.#job(name, select)
+    if (!job) throw notFound(name, select)
+    throw notReady(imageOfJob(job))
   }
 
   async #job(name: string, select: Selection): Promise<Job | undefined> {

@@ -15,6 +15,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type Backend, bytesOf, hasOwners, readAll } from './backend.ts'
 import { ImageError, isImageError, orUndefined } from './errors.ts'
 import {
+  blocksKey,
   bytesKey,
   configKey,
   markKey,
@@ -228,6 +229,7 @@ export async function removeMarked(
     return false
   }
   await backend.delete(configKey(name, uuid))
+  await backend.delete(blocksKey(name, uuid))
   await options.at?.('config deleted')
   await backend.delete(bytesKey(name, uuid))
   await options.at?.('bytes deleted')

@@ -9,7 +9,7 @@ import { type Compression, type Sniffed, sniff } from './compression.ts'
 import { ImageError, isImageError } from './errors.ts'
 import { FormatInspector, type ImageFormat, type Inspection } from './format.ts'
 import type { Hasher } from './hasher.ts'
-import { bytesKey, configKey } from './layout.ts'
+import { blocksKey, bytesKey, configKey } from './layout.ts'
 import type { Failpoint } from './publish.ts'
 import { type Facts, type Packed, expectedSha512, formatBackingConfig } from './record.ts'
 import { bytesOf } from './backend.ts'
@@ -40,7 +40,7 @@ export interface Receiving {
   at?: Failpoint
 }
 
-/** Stores the bytes of a job and Longhorn's record beside them; resolves with what they are. */
+/** Stores the bytes of a job, and beside them Longhorn's record and the block index. */
 export async function receive(
   backend: Backend,
   hasher: Hasher,
@@ -73,6 +73,7 @@ export async function receive(
     modifiedAt: stat.modifiedAt,
   })
   await backend.put(configKey(name, uuid), bytesOf(config))
+  await backend.put(blocksKey(name, uuid), bytesOf(checked.blocks))
   await receiving.at?.('config stored')
   return facts
 }
@@ -102,6 +103,8 @@ class CheckedBytes {
   #inspection: Inspection | undefined
   #digests: Digests | undefined
   #passedBytes = 0
+  /** The block index, once the bytes have passed. */
+  blocks: Uint8Array = new Uint8Array(0)
 
   constructor(hasher: Hasher, receiving: Receiving, sniffed: Sniffed | undefined) {
     this.#hasher = hasher
@@ -175,7 +178,8 @@ class CheckedBytes {
   async *#check(bytes: Bytes): AsyncGenerator<Uint8Array, void, undefined> {
     const { own, signal } = this.#receiving
     const inspector = new FormatInspector()
-    const hashing = this.#hasher.digest(bytes, algorithmsFor(this.#expected))
+    const wanted = [...algorithmsFor(this.#expected), 'blocks'] as const
+    const hashing = this.#hasher.digest(bytes, wanted)
     for await (const piece of hashing.bytes) {
       this.#passedBytes += piece.length
       inspector.write(piece)
@@ -184,6 +188,7 @@ class CheckedBytes {
     }
     // Before anything is refused: only this lets the hash threads forget the stream.
     this.#digests = await hashing.digests()
+    this.blocks = hashing.blocks()
     this.#inspection = inspector.end()
     assertDigests(this.#expected, this.#digests, this.#packed?.checksums)
     assertFormat(this.#receiving.format, this.#inspection)

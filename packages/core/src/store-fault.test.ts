@@ -163,7 +163,10 @@ function assertNoLeftovers(town: Town): void {
     named.add(key)
     for (const bytes of parseRecord(key, town.text(key)).keys) {
       assert.ok(town.medium.objects.has(bytes), `${key} names no bytes`)
-      named.add(bytes).add(`${bytes}.cfg`)
+      named
+        .add(bytes)
+        .add(`${bytes}.cfg`)
+        .add(bytes.replace(/backing$/, 'blocks'))
     }
   }
   const left = town.unmarked().filter((key) => !named.has(key))

@@ -34,7 +34,7 @@ function neverOpened(): never {
 }
 
 ingest(
-  'an image is its bytes, the record of Longhorn and the version record, and nothing else',
+  'an image is its bytes, the record of Longhorn, the block index and the version record',
   inTown(async (town) => {
     const { store, problems } = await town.open()
     const body = disk(1, 3_000_000)

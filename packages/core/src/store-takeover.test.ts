@@ -108,7 +108,7 @@ for (const step of [...early, ...late]) {
         assert.ok(told.includes('failed'))
         assert.is(town.keys('.marks/').length, 1, 'one of them removed the bytes')
       } else {
-        assert.is(town.unmarked().length, 3)
+        assert.is(town.unmarked().length, 4)
         assert.is((await observers[0]?.store.get('jammy'))?.state, 'ready')
         for (const key of town.unmarked()) {
           assert.is(town.medium.objects.get(key), before.get(key), `${key} was written again`)

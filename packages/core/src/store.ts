@@ -1,8 +1,8 @@
 // ImageStore: the whole engine behind one door. It keeps no state that is not in the backend, so any
 // number of processes may share one store.
 
-import { setTimeout as delay } from 'node:timers/promises'
 import { type Backend, type Bytes, hasOwners } from './backend.ts'
+import type { OpenedBlocks } from './block-file.ts'
 import { Catalog } from './catalog.ts'
 import type { Job } from './claim.ts'
 import { asError, orUndefined } from './errors.ts'
@@ -23,6 +23,7 @@ import { Rounds } from './rounds.ts'
 import { tendScrubs } from './scrub/interval.ts'
 import { type ScrubOptions, Scrubs, scrubRateUsual } from './scrub/scrubs.ts'
 import { canaryKey, probe, settle, sweep } from './sweep.ts'
+import { waitForEnd } from './wait.ts'
 
 export interface StoreOptions {
   /** Called at each named step of the protocols; tests pause or fail there. */
@@ -49,7 +50,6 @@ const sweepDelayMs = 30_000
 /** The list of names is kept young for so long after somebody asked for it. */
 const listInterestMs = 60_000
 const listAgeMs = 1000
-const waitPollMs = 1000
 
 export class ImageStore {
   /** Looks at everything that is in the store, and mends what can be mended. */
@@ -153,13 +153,7 @@ export class ImageStore {
     timeoutMs: number,
     signal?: AbortSignal,
   ): Promise<Image> {
-    const endMs = performance.now() + timeoutMs
-    for (;;) {
-      const image = await this.get(name, select)
-      const leftMs = endMs - performance.now()
-      if (image.state === 'ready' || image.state === 'failed' || leftMs <= 0) return image
-      await delay(Math.min(waitPollMs, leftMs), undefined, { ...(signal && { signal }) })
-    }
+    return await waitForEnd(() => this.get(name, select), timeoutMs, signal)
   }
 
   /** Every version of a name, newest first, failed and in-flight ones too; none is an empty list. */
@@ -176,6 +170,11 @@ export class ImageStore {
   /** The bytes of a published version; `not_found`, with the state of what is not ready. */
   async open(name: string, select: Selection = {}): Promise<OpenedImage> {
     return await this.#lookup.open(name, select)
+  }
+
+  /** The block index of a published version; `not_found` also where it has none. */
+  async blocks(name: string, select: Selection = {}): Promise<OpenedBlocks> {
+    return await this.#lookup.blocks(name, select)
   }
 
   /** The bytes of one ingest, as long as any version names them; `not_found`. */

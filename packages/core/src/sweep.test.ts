@@ -2,7 +2,7 @@
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { bytesKey, claimKey, configKey, markKey, recordKey } from './layout.ts'
+import { blocksKey, bytesKey, claimKey, configKey, markKey, recordKey } from './layout.ts'
 import { MemoryBackend } from './testing/memory.ts'
 import {
   type Town,
@@ -156,8 +156,8 @@ sweeping(
   'bytes that a paused owner stored under a mark are removed, those of a living job are not',
   inTown(async (town) => {
     const { store } = await town.open()
-    for (const key of [bytesKey('jammy', '0badcafe'), configKey('jammy', '0badcafe')]) {
-      town.plant(key, 'late')
+    for (const keyOf of [bytesKey, configKey, blocksKey]) {
+      town.plant(keyOf('jammy', '0badcafe'), 'late')
     }
     town.plant(markKey('jammy', '0badcafe', 'a'), '{}')
     await store.sweep()
@@ -194,6 +194,7 @@ sweeping(
     town.plant(markKey('jammy', image.uuid, 'a'), '{}')
     town.medium.remove(bytesKey('jammy', image.uuid))
     town.medium.remove(configKey('jammy', image.uuid))
+    town.medium.remove(blocksKey('jammy', image.uuid))
     assert.is((await failure(store.open('jammy', { version: '2' }))).code, 'not_found')
     assert.is((await store.get('jammy')).version, '1')
     await store.sweep()
@@ -233,6 +234,7 @@ sweeping(
     const foreign = [
       bytesKey('jammy', '0badcafe'),
       configKey('jammy', '0badcafe'),
+      blocksKey('jammy', '0badcafe'),
       bytesKey('noble', '0badcafe'),
       'jammy/backing',
       'lost.found/x',

@@ -2,7 +2,7 @@
 
 import type { Backend } from '../backend.ts'
 import { ImageError } from '../errors.ts'
-import { bytesKey, configKey, layoutVersion, recordKey } from '../layout.ts'
+import { blocksKey, bytesKey, configKey, layoutVersion, recordKey } from '../layout.ts'
 import { markBytes, publish, removeMarked } from '../publish.ts'
 import { type VersionRecord, formatRecord } from '../record.ts'
 import { strict as assert } from 'node:assert'
@@ -69,9 +69,11 @@ export const remover: (label: string, version?: string) => Actor = (
   },
 })
 
-// Longhorn's record beside the bytes is left out: nobody reads it.
+// Longhorn's record and the index beside the bytes are left out: no publisher or remover reads them.
 export const stored: ReadonlyMap<string, string> = new Map([[bytes, 'x']])
-export const unread: { unread: string[] } = { unread: [configKey(name, uuid)] }
+export const unread: { unread: string[] } = {
+  unread: [configKey(name, uuid), blocksKey(name, uuid)],
+}
 export const published: ReadonlyMap<string, string> = new Map([
   ...stored,
   [recordKey(name, '9'), formatRecord(record('9'))],

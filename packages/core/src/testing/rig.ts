@@ -10,7 +10,7 @@ import { Hasher } from '../hasher.ts'
 import type { Image } from '../image.ts'
 import { type IngestRequest, Intake } from '../ingest.ts'
 import { Jobs } from '../job.ts'
-import { bytesKey, configKey, recordKey } from '../layout.ts'
+import { blocksKey, bytesKey, configKey, recordKey } from '../layout.ts'
 import { Lookup } from '../lookup.ts'
 import type { Description } from '../record.ts'
 import type { Rooms } from '../rooms.ts'
@@ -146,7 +146,8 @@ export async function failure(work: Promise<unknown>): Promise<ImageError> {
 /** The keys of a version whose bytes came with it, as `Town.keys` gives them. */
 export function keysOf(image: { name: string; version: string; uuid: string }): string[] {
   const { name, version, uuid } = image
-  return [recordKey(name, version), bytesKey(name, uuid), configKey(name, uuid)]
+  const beside = [bytesKey(name, uuid), configKey(name, uuid), blocksKey(name, uuid)]
+  return [recordKey(name, version), ...beside]
 }
 
 /** Takes a disk in. */
