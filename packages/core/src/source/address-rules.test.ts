@@ -141,6 +141,8 @@ tests('a rule for the name decides before one for its address', () => {
   assert.ok(isAllowed(rules, '127.0.0.2', 'localhost'), 'refused by default')
   assert.not.ok(isAllowed(rules, '10.1.1.1', 'example.org'), 'no name says anything')
   assert.not.ok(isAllowed(rules, '127.0.0.2', 'example.org'))
+  const name = new AddressRules({ allow: ['*cafe'] })
+  assert.not.ok(isAllowed(name, 'fe80::cafe', 'fe80::cafe'), 'an address is no name')
   const even = new AddressRules({ allow: ['a.example.org'], deny: ['a.example.org'] })
   refusalOf(() => even.assertUrl(new URL('http://a.example.org')))
 })

@@ -2,7 +2,7 @@
 
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { Bytes } from '../backend.ts'
-import { SourceError, sourceFailure } from './failure.ts'
+import { sourceFailure } from './failure.ts'
 import { redactUrl } from './redact.ts'
 import type { Watch } from './watch.ts'
 
@@ -67,7 +67,6 @@ class Body implements AsyncIterableIterator<Uint8Array> {
       const result = await this.#chunks.next()
       this.#watch.rest()
       if (!result.done) return { done: false, value: result.value }
-      if (!this.#message.complete) throw this.#cut()
       this.#isOver = true
       this.#watch.end()
       return { done: true, value: undefined }
@@ -88,12 +87,5 @@ class Body implements AsyncIterableIterator<Uint8Array> {
     this.#isOver = true
     this.#watch.end()
     this.#message.destroy()
-  }
-
-  #cut(): SourceError {
-    const text = 'the connection ended before everything had come'
-    return new SourceError(`Could not read ${redactUrl(this.#location.href)}: ${text}.`, {
-      isTransient: true,
-    })
   }
 }

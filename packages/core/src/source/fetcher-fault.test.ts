@@ -2,6 +2,7 @@
 // that is only slow, or a reader that is, with none.
 
 import { once } from 'node:events'
+import type { ServerResponse } from 'node:http'
 import { type Socket, createServer } from 'node:net'
 import type { AddressInfo, Server } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -185,12 +186,24 @@ tests(
 
 tests('what came while this process was busy counts', async () => {
   await withFetcher({ idleTimeoutMs: 50 }, async (fetcher) => {
-    const { body } = await fetcher.get(web.serve('/a', content))
-    const reading = readAll(body)
-    await delay(0)
+    let response: ServerResponse | undefined
+    const url = web.on('/a', (_, own) => {
+      response = own
+      own.write('first')
+    })
+    const { body } = await fetcher.get(url)
+    const chunks = body[Symbol.asyncIterator]()
+    const read = async (): Promise<string> => String((await chunks.next()).value)
+    assert.is(await read(), 'first')
+    const next = read()
+    await delay(10)
+    // It is there before the time is over, and can not be looked at until long after.
+    response?.write('second')
     const untilMs = performance.now() + 200
     while (performance.now() < untilMs) Math.sqrt(untilMs)
-    assert.is((await reading).length, content.length)
+    assert.is(await next, 'second')
+    response?.end('third')
+    assert.is(await read(), 'third')
   })
 })
 
