@@ -162,11 +162,15 @@ tests('what will not go away by itself is not asked for again', async () => {
 })
 
 tests('an abort ends it with its reason, while bytes come and while it waits', async () => {
-  for (const fault of [{ stallAfterBytes: 1000 }, { status: 503 }, { isSilent: true }]) {
+  for (const [path, fault] of [
+    ['/stalls', { stallAfterBytes: 1000 }],
+    ['/busy', { status: 503 }],
+    ['/silent', { isSilent: true }],
+  ] as const) {
     const caller = new AbortController()
-    const url = web.serve('/slow', content, faults(fault, fault))
+    const url = web.serve(path, content, faults(fault))
     const reading = readUrl(fetcher, url, { signal: caller.signal, retryDelaysMs: [100_000] })
-    const early = new Error(`gone from ${JSON.stringify(fault)}`)
+    const early = new Error(`gone from ${path}`)
     setTimeout(() => caller.abort(early), 50)
     assert.is((await reading).error, early)
   }
