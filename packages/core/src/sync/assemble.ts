@@ -134,13 +134,13 @@ class Blocks {
   }
 
   /** Undefined where the own store has lost it, or has it otherwise than it says. */
-  async #own({ start, end, key, at, hash }: Run & Own): Promise<Block | undefined> {
+  async #own({ start, end, key, at, sha256 }: Run & Own): Promise<Block | undefined> {
     const { readOwn } = this.#assembling
     const length = end - blockStart(start)
     try {
       const bytes = await readOwn(key, { start: at, end: at + length - 1 }, this.#signal)
       const block = await collect(bytes, length)
-      if (await isGood(block, hash)) return block.subarray(start - blockStart(start))
+      if (await isGood(block, sha256)) return block.subarray(start - blockStart(start))
       this.#tell(key, new ImageError('data_loss', `${key} is not what its block index says.`))
     } catch (error) {
       this.#signal.throwIfAborted()
@@ -155,14 +155,14 @@ class Blocks {
     this.#toldOf.add(key)
   }
 
-  async #fetch({ start, end, hash }: Run & { hash?: Uint8Array }): Promise<Block> {
+  async #fetch({ start, end, sha256 }: Part): Promise<Block> {
     const { fetch } = this.#assembling
     // Nothing tells whether a part is right: only the whole is checked.
-    if (!hash) return await fetch({ start, end: end - 1 }, this.#signal)
+    if (sha256 === undefined) return await fetch({ start, end: end - 1 }, this.#signal)
     const first = blockStart(start)
     for (let tries = 1; ; tries++) {
       const block = await fetch({ start: first, end: end - 1 }, this.#signal)
-      if (await isGood(block, hash)) return block.subarray(start - first)
+      if (await isGood(block, sha256)) return block.subarray(start - first)
       if (tries === fetchTriesMax) throw wrong(first, end)
     }
   }
@@ -188,7 +188,7 @@ async function collect(bytes: Bytes, length: number): Promise<Block> {
 }
 
 /** In a thread of Node's own: the main one has sockets to serve. */
-async function isGood(block: Block, hash: Uint8Array): Promise<boolean> {
+async function isGood(block: Block, sha256: string): Promise<boolean> {
   const found = await webcrypto.subtle.digest('SHA-256', block)
-  return Buffer.from(found).equals(hash)
+  return Buffer.from(found).toString('hex') === sha256
 }

@@ -1,30 +1,34 @@
 // What of an image may be in this store already: blocks of older versions of its name, and of other
 // images.
 
-import { readAll } from '../backend.ts'
-import type { Backend } from '../backend.ts'
+import { readBlocks } from '../block-file.ts'
 import { asError, orUndefined } from '../errors.ts'
-import { blocksKey, parseBytesKey } from '../layout.ts'
 import type { VersionRecord } from '../record.ts'
 import type { Rooms } from '../rooms.ts'
-import { type Plan, blocksOf, entryBytes } from './plan.ts'
+import type { Order } from '../pull/source.ts'
+import type { Plan } from './plan.ts'
 
 const versionsMax = 8
 const othersMax = 32
 
 /** Finds in the images of this store what the plan wants. What can not be read is passed over. */
-export async function findHere(plan: Plan, rooms: Rooms, name: string): Promise<void> {
+export async function findHere(
+  plan: Plan,
+  { rooms, name, signal }: Pick<Order, 'rooms' | 'name' | 'signal'>,
+): Promise<void> {
   const seen = new Set<string>()
-  for (const record of await candidates(rooms, name)) {
-    const [key] = record.keys
-    if (!plan.isWanting) return
-    if (key === undefined || seen.has(key)) continue
-    seen.add(key)
-    try {
-      const index = await indexOf(rooms.backend, key, record.size)
-      if (index) plan.hold(key, index)
-    } catch (error) {
-      rooms.onProblem(asError(error))
+  for (const { keys, size } of await candidates(rooms, name)) {
+    for (const key of keys) {
+      if (!plan.isWanting) return
+      if (seen.has(key)) continue
+      seen.add(key)
+      try {
+        const index = await orUndefined(readBlocks(rooms.backend, key, size, { signal }))
+        if (index) plan.hold(key, index)
+      } catch (error) {
+        signal.throwIfAborted()
+        rooms.onProblem(asError(error))
+      }
     }
   }
 }
@@ -38,19 +42,4 @@ async function candidates({ catalog }: Rooms, name: string): Promise<VersionReco
     .flatMap((other) => catalog.newest(other) ?? [])
     .toSorted((a, b) => (a.publishedAt < b.publishedAt ? 1 : -1))
   return [...versions.slice(0, versionsMax), ...others.slice(0, othersMax)]
-}
-
-/** Undefined for bytes without an index, or with that of others. */
-async function indexOf(
-  backend: Backend,
-  key: string,
-  size: number,
-): Promise<Uint8Array | undefined> {
-  const ingest = parseBytesKey(key)
-  if (!ingest) return undefined
-  const bytes = await orUndefined(backend.get(blocksKey(ingest.name, ingest.uuid)))
-  if (!bytes) return undefined
-  const length = blocksOf(size) * entryBytes
-  const index = await readAll(bytes, length)
-  return index.length === length ? index : undefined
 }

@@ -1,13 +1,7 @@
 // Where each block of another manager's image is best taken from: nowhere, since it is all zeros; from
 // an image that this store has already; or over the wire.
 
-import { createHash } from 'node:crypto'
-
-/** Of a block index: how much of an image one hash stands for. Only the last block may be shorter. */
-export const blockBytes: number = 4 * 1024 * 1024
-/** A block in an index: its SHA-256, and a byte that is 1 when it is all zeros. */
-export const entryBytes = 33
-const hashBytes = 32
+import { type BlockIndex, blockBytes, blockCount } from '../blocks.ts'
 
 /** A stretch of the image, from the byte `start` to the one before `end`. */
 export type Run = { start: number; end: number } & (Zero | Own | Wire)
@@ -22,14 +16,14 @@ export interface Own {
   kind: 'own'
   key: string
   at: number
-  /** SHA-256 of the block. */
-  hash: Uint8Array
+  /** Of the whole block, in hex. */
+  sha256: string
 }
 
-/** The same that must be fetched; without a hash where the source gives no index. */
+/** The same that must be fetched; of what it has to be nothing is known without an index. */
 export interface Wire {
   kind: 'wire'
-  hash?: Uint8Array
+  sha256?: string
 }
 
 const nowhere = -1
@@ -37,7 +31,7 @@ const inZeros = -2
 
 export class Plan {
   readonly #size: number
-  readonly #index: Uint8Array | undefined
+  readonly #index: BlockIndex | undefined
   /** For each block: `nowhere`, `inZeros`, or which of the keys has it. */
   readonly #sources: Int32Array
   /** Which block of that object it is. */
@@ -48,15 +42,15 @@ export class Plan {
   /** For each block the one before it with the same hash. */
   readonly #before: Int32Array
 
-  /** Without an index, whose length must fit the size, everything comes over the wire. */
-  constructor(size: number, index?: Uint8Array) {
-    const count = blocksOf(size)
+  /** `index` is that of the image; without it everything comes over the wire. */
+  constructor(size: number, index?: BlockIndex) {
+    const count = blockCount(size)
     this.#size = size
     this.#index = index
     this.#sources = new Int32Array(count).fill(nowhere)
     this.#blocks = new Int32Array(count)
     this.#before = new Int32Array(count).fill(nowhere)
-    if (index) this.#want(index, count)
+    if (index) this.#want(index)
   }
 
   /** Whether there is a block that could still be found here. */
@@ -65,10 +59,10 @@ export class Plan {
   }
 
   /** Finds what it can in an object of the own store, by that object's index. */
-  hold(key: string, index: Uint8Array): void {
+  hold(key: string, index: BlockIndex): void {
     const source = this.#keys.push(key) - 1
-    for (let block = 0; (block + 1) * entryBytes <= index.length; block++) {
-      const hash = textOf(hashAt(index, block))
+    for (let block = 0; block < index.count; block++) {
+      const hash = index.sha256(block)
       let wanted = this.#wanted.get(hash) ?? nowhere
       this.#wanted.delete(hash)
       for (; wanted !== nowhere; wanted = this.#before[wanted] ?? nowhere) {
@@ -90,17 +84,13 @@ export class Plan {
     }
   }
 
-  #want(index: Uint8Array, count: number): void {
-    const last = count - 1
-    const zeros = textOf(hashOfZeros(blockBytes))
-    const lastZeros = textOf(hashOfZeros(this.#size - last * blockBytes))
-    for (let block = 0; block < count; block++) {
-      const hash = textOf(hashAt(index, block))
-      // Told by the hash alone: it is also what the bytes are held against.
-      if (hash === (block === last ? lastZeros : zeros)) {
+  #want(index: BlockIndex): void {
+    for (let block = 0; block < index.count; block++) {
+      if (index.isZero(block)) {
         this.#sources[block] = inZeros
         continue
       }
+      const hash = index.sha256(block)
       this.#before[block] = this.#wanted.get(hash) ?? nowhere
       this.#wanted.set(hash, block)
     }
@@ -110,32 +100,14 @@ export class Plan {
     const source = this.#sources[block] ?? nowhere
     if (source === inZeros) return { kind: 'zero' }
     if (!this.#index) return { kind: 'wire' }
-    const hash = hashAt(this.#index, block)
+    const sha256 = this.#index.sha256(block)
     const key = this.#keys[source]
-    if (key === undefined) return { kind: 'wire', hash }
-    return { kind: 'own', key, at: (this.#blocks[block] ?? 0) * blockBytes, hash }
+    if (key === undefined) return { kind: 'wire', sha256 }
+    return { kind: 'own', key, at: (this.#blocks[block] ?? 0) * blockBytes, sha256 }
   }
-}
-
-/** How many blocks an image of that size has. */
-export function blocksOf(size: number): number {
-  return Math.ceil(size / blockBytes)
 }
 
 /** The first byte of the block that `position` is in. */
 export function blockStart(position: number): number {
   return position - (position % blockBytes)
-}
-
-function hashAt(index: Uint8Array, block: number): Uint8Array {
-  return index.subarray(block * entryBytes, block * entryBytes + hashBytes)
-}
-
-/** As a key of a map. */
-function textOf({ buffer, byteOffset, length }: Uint8Array): string {
-  return Buffer.from(buffer, byteOffset, length).toString('latin1')
-}
-
-function hashOfZeros(length: number): Uint8Array {
-  return createHash('sha256').update(Buffer.alloc(length)).digest()
 }

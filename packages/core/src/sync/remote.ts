@@ -3,6 +3,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Bytes, type Range, readAll } from '../backend.ts'
+import { BlockIndex, blockCount, blockEntryBytes } from '../blocks.ts'
 import { isImageError } from '../errors.ts'
 import type { Answer } from '../source/answer.ts'
 import type { Credential } from '../source/credential.ts'
@@ -11,7 +12,6 @@ import type { Fetcher } from '../source/fetcher.ts'
 import { contentRangeOf } from '../source/identity.ts'
 import { redactUrl } from '../source/redact.ts'
 import type { Block } from './assemble.ts'
-import { blocksOf, entryBytes } from './plan.ts'
 import { type RemoteImage, parseRemoteImage } from './remote-image.ts'
 
 export interface RemoteOptions {
@@ -93,7 +93,7 @@ export class Remote {
   }
 
   /** The block index of an image; undefined where that manager has none that is of use. */
-  async blocks(image: RemoteImage, signal: AbortSignal): Promise<Uint8Array | undefined> {
+  async blocks(image: RemoteImage, signal: AbortSignal): Promise<BlockIndex | undefined> {
     const { name, version, size } = image
     return await this.#ask({
       path: `v1/backing-images/${name}/blocks?version=${version}`,
@@ -102,9 +102,12 @@ export class Remote {
       expected: [404],
       take: async ({ status, body }) => {
         if (status === 404) return undefined
-        const length = blocksOf(size) * entryBytes
-        const index = await readWithin(body, length)
-        if (index?.length === length) return index
+        const content = await readWithin(body, blockCount(size) * blockEntryBytes)
+        try {
+          if (content) return BlockIndex.parse(content, size)
+        } catch (error) {
+          unlessBad(error)
+        }
         // The image can be had without it.
         this.#options.onTrouble(this.#failure(`its block index of ${name} ${version} is none.`))
         return undefined
@@ -253,10 +256,12 @@ export class Remote {
 
 /** Undefined where there is more than that. */
 async function readWithin(bytes: Bytes, bytesMax: number): Promise<Buffer | undefined> {
-  return await readAll(bytes, bytesMax).catch((error: unknown) => {
-    if (isImageError(error, 'data_loss')) return undefined
-    throw error
-  })
+  return await readAll(bytes, bytesMax).catch(unlessBad)
+}
+
+/** Undefined for what is not what it should be; every other failure stays one. */
+function unlessBad(error: unknown): undefined {
+  if (!isImageError(error, 'data_loss')) throw error
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {

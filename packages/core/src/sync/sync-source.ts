@@ -47,7 +47,8 @@ export class SyncSource implements Source {
     return parameters
   }
 
-  async open({ name, parameters, id, from, signal, rooms, onTrouble }: Order): Promise<Opening> {
+  async open(order: Order): Promise<Opening> {
+    const { parameters, id, from, signal, rooms, onTrouble } = order
     const asked = readParameters(parameters, known)
     const credential = await this.#credential(parameters)
     const { fetcher, retryDelaysMs } = this.#options
@@ -62,7 +63,7 @@ export class SyncSource implements Source {
     const image = await remote.image(asked.name ?? '', asked.version, signal)
     const { size, version, sha512, etag, format, labels } = image
     const plan = new Plan(size, await remote.blocks(image, signal))
-    await findHere(plan, rooms, name)
+    await findHere(plan, order)
     const offset = from?.validator === etag && from.offset <= size ? from.offset : 0
     const bytes = assemble({
       plan,

@@ -3,8 +3,8 @@
 
 import { createHash } from 'node:crypto'
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
+import { BlockHash, BlockIndex } from '../../blocks.ts'
 import type { Web } from '../../testing/web.ts'
-import { blockBytes } from '../plan.ts'
 
 export interface Asked {
   what: 'image' | 'blocks' | 'download'
@@ -91,7 +91,9 @@ export class Manager {
     if (this.isDeleted || version !== this.version) return { status: 404, body: '{}' }
     if (what === 'image') return { status: 200, body: JSON.stringify(this.#image()) }
     if (what === 'blocks') {
-      return this.hasIndex ? { status: 200, body: indexOf(this.disk) } : { status: 404, body: '{}' }
+      return this.hasIndex
+        ? { status: 200, body: indexOf(this.disk).format() }
+        : { status: 404, body: '{}' }
     }
     const etag = `"${this.sha512}"`
     const condition = headers['if-match']
@@ -130,13 +132,9 @@ function send(
   if (cutAfterBytes !== undefined) response.socket?.destroySoon()
 }
 
-/** The block index of an image in its binary form. */
-export function indexOf(image: Buffer): Buffer {
-  const entries: Buffer[] = []
-  for (let at = 0; at < image.length; at += blockBytes) {
-    const block = image.subarray(at, at + blockBytes)
-    const isZero = block.every((byte) => byte === 0)
-    entries.push(createHash('sha256').update(block).digest(), Buffer.from([Number(isZero)]))
-  }
-  return Buffer.concat(entries)
+/** The block index of an image. */
+export function indexOf(image: Buffer): BlockIndex {
+  const hash = new BlockHash()
+  hash.update(image)
+  return BlockIndex.parse(hash.digest(), image.length)
 }
