@@ -78,7 +78,7 @@ export class Intake {
   ): Promise<Ingested> {
     try {
       const records = await refuse(this.#rooms, request)
-      await assertRoom(this.#rooms.backend, request.size)
+      await assertRoom(this.#rooms, request.size)
       const own = await this.begin(request, records)
       const record = await this.#complete(request, own, open, signal)
       return { image: imageOfRecord(record), created: true }

@@ -43,11 +43,11 @@ export interface LeaseOptions {
 /** Watches the leases of others. A lease has run out when the beat of its owner is silent. */
 export class Leases {
   readonly #silence = new Silence()
-  readonly #isGone: ((owner: string) => Promise<boolean>) | undefined
+  readonly #options: LeaseOptions
   readonly #now: () => number
 
   constructor(options: LeaseOptions = {}) {
-    this.#isGone = options.isGone
+    this.#options = options
     this.#now = options.now ?? (() => performance.now())
   }
 
@@ -70,7 +70,7 @@ export class Leases {
       if (
         isReleased ||
         this.#silence.isSilent(id, `${job.epoch} ${job.beat.count}`, readAtMs) ||
-        (await this.#isGone?.(job.claim.owner))
+        (await this.#options.isGone?.(job.claim.owner))
       ) {
         over.push(job)
       }

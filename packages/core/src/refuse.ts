@@ -7,9 +7,11 @@ import { ImageError } from './errors.ts'
 import type { IngestRequest } from './ingest.ts'
 import { assertName, assertVersion, parseBytesKey, recordKey } from './layout.ts'
 import { firstKey, isMarked, readRecord } from './publish.ts'
+import type { Jobs } from './job.ts'
 import type { VersionRecord } from './record.ts'
 import type { Rooms } from './rooms.ts'
 import { removeBrokenRecords } from './sweep.ts'
+import { toCome } from './usage.ts'
 
 const decisionTimeMs = 5000
 const decisionPollMs = 250
@@ -86,9 +88,14 @@ export async function refuseTaken(
  * Refuses with `no_space` what the medium has no room for, before anything is written: the little
  * that is kept back is for those who delete.
  */
-export async function assertRoom(backend: Backend, sizeBytes: number = 1): Promise<void> {
+export async function assertRoom(
+  { backend, jobs }: Pick<Rooms, 'backend' | 'jobs'>,
+  sizeBytes: number = 1,
+): Promise<void> {
   if (!hasSpace(backend)) return
-  const { freeBytes } = await backend.space()
+  const space = await backend.space()
+  const promisedBytes = sizeBytes > 1 ? await promisedToOthers(jobs) : 0
+  const freeBytes = Math.max(0, space.freeBytes - promisedBytes)
   if (freeBytes >= Math.max(sizeBytes, 1)) return
   throw new ImageError(
     'resource_exhausted',
@@ -96,6 +103,15 @@ export async function assertRoom(backend: Backend, sizeBytes: number = 1): Promi
       'images. Delete some or enlarge the medium.',
     { expected: String(sizeBytes), actual: String(freeBytes) },
   )
+}
+
+/**
+ * What work of other processes has announced and not yet received. That of this one is known to its
+ * backend, which has reserved room for it.
+ */
+async function promisedToOthers(jobs: Jobs): Promise<number> {
+  const others = (await jobs.list()).filter((job) => !job.mine && !job.end && !job.cancelled)
+  return others.reduce((sum, job) => sum + toCome(job), 0)
 }
 
 async function isInFlight(rooms: Rooms, name: string): Promise<boolean> {

@@ -5,7 +5,7 @@ import { type Backend, type Bytes, hasOwners } from './backend.ts'
 import type { OpenedBlocks } from './block-file.ts'
 import { Catalog } from './catalog.ts'
 import type { Job } from './claim.ts'
-import { asError, orUndefined } from './errors.ts'
+import { asError } from './errors.ts'
 import { StoreEvents, type StoreListener } from './event.ts'
 import { Hasher } from './hasher.ts'
 import { type Image, imageOfJob, imageOfRecord } from './image.ts'
@@ -22,7 +22,8 @@ import type { Rooms } from './rooms.ts'
 import { Rounds } from './rounds.ts'
 import { tendScrubs } from './scrub/interval.ts'
 import { type ScrubOptions, Scrubs, scrubRateUsual } from './scrub/scrubs.ts'
-import { canaryKey, probe, settle, sweep } from './sweep.ts'
+import { checkStorage, settle, sweep } from './sweep.ts'
+import { type Usage, usageOf } from './usage.ts'
 import { waitForEnd } from './wait.ts'
 
 export interface StoreOptions {
@@ -81,9 +82,7 @@ export class ImageStore {
       onProblem,
       ...(options.at && { at: options.at }),
     }
-    this.#leases = new Leases(
-      hasOwners(backend) ? { isGone: (owner) => backend.isGone(owner) } : {},
-    )
+    this.#leases = new Leases(hasOwners(backend) ? backend : {})
     this.#lookup = new Lookup(this.#rooms, () => this.#refresh())
     this.#others = new OthersWork(this.#lookup, this.#events)
     const parts = {
@@ -200,6 +199,12 @@ export class ImageStore {
     return jobs.filter((job) => !job.end).map((job) => imageOfJob(job))
   }
 
+  /** What of the storage is used by what, at most 5 s old. */
+  async usage(): Promise<Usage> {
+    await this.list()
+    return await usageOf(this.#rooms, await this.#lookup.jobs())
+  }
+
   subscribe(listener: StoreListener): () => void {
     return this.#events.subscribe(listener)
   }
@@ -209,9 +214,7 @@ export class ImageStore {
    * may be written.
    */
   async check(): Promise<void> {
-    const { backend } = this.#rooms
-    if (this.#isReadOnly) await orUndefined(backend.stat(canaryKey()))
-    else await probe(backend)
+    await checkStorage(this.#rooms.backend)
   }
 
   /** One round of what is done every few seconds: ends dead work, learns what others did. */

@@ -1,7 +1,15 @@
 // What nobody works on any more is ended, and what it left is removed: the work of dead processes,
 // old failures, old marks, unfinished bytes. Only ever what a job or a mark of ours names.
 
-import { type Backend, type Stat, bytesOf, hasOwners, hasUnfinished, readAll } from './backend.ts'
+import {
+  type Backend,
+  type Stat,
+  bytesOf,
+  hasOwners,
+  hasProbe,
+  hasUnfinished,
+  readAll,
+} from './backend.ts'
 import type { Job, OwnJob } from './claim.ts'
 import { orUndefined } from './errors.ts'
 import type { Jobs } from './job.ts'
@@ -41,6 +49,13 @@ export async function probe(backend: Backend): Promise<bigint> {
     await backend.delete(key)
   }
   return modifiedAt
+}
+
+/** Whether the storage works: a `probe`; only a look where nothing may be written. */
+export async function checkStorage(backend: Backend): Promise<void> {
+  const isReadOnly = hasProbe(backend) && backend.writeRefusal !== undefined
+  if (isReadOnly) await orUndefined(backend.stat(canaryKey()))
+  else await probe(backend)
 }
 
 /**

@@ -22,6 +22,7 @@ import { addScrubRoutes } from './scrub.ts'
 import { Seldom } from './seldom.ts'
 import { FileSigner } from './signature.ts'
 import { type Front, addUploadRoute, mediaType } from './upload.ts'
+import { addUsageRoute, storageBytes } from './usage.ts'
 import { baseUrl } from './view.ts'
 
 /** How long a client may take to read what it is told when the server ends. */
@@ -37,6 +38,7 @@ export function createApp(deps: Deps): Hono<Env> {
     for (const { state } of await store.list()) counts.set(state, (counts.get(state) ?? 0) + 1)
     return counts
   })
+  metrics.measureStorageBy(() => storageBytes(store))
 
   const app = new Hono<Env>()
   // Storage that is away fails every request: once in a while is enough.
@@ -81,6 +83,7 @@ export function createApp(deps: Deps): Hono<Env> {
   addDownloadRoute(app, front)
   addEventRoute(app, front)
   addScrubRoutes(app, front)
+  addUsageRoute(app, front)
 
   const known = app.routes.filter(({ method }) => method !== 'ALL').map(routePattern)
   app.notFound((c) => answerError(c, deps, outages, noRoute(c, known)))

@@ -6,14 +6,13 @@ import { z } from 'zod'
 import { follow } from './abort.ts'
 import { readText } from './body.ts'
 import type { Call, Env } from './front.ts'
+import { badToken, decodeToken, encodeToken, pageMax, pageUsual } from './page-token.ts'
 import { invalid } from './problem.ts'
 import { onlyOnce, readChoice, readCount, readQueries, readQuery, readSelection } from './query.ts'
 import { type ImageView, baseUrl, viewOf } from './view.ts'
 import { readLabel } from './upload-options.ts'
 import type { Front } from './upload.ts'
 
-const pageMax = 1000
-const pageUsual = '100'
 const waitSecondsMax = 3600
 const states = ['pending', 'starting', 'in-progress', 'ready', 'failed', 'unknown'] as const
 
@@ -125,21 +124,6 @@ function readListQuery(c: Call): ListQuery {
       (dataEngine === undefined || image.dataEngine === dataEngine) &&
       labels.every(([key, value]) => image.labels[key] === value),
   }
-}
-
-/** A token says nothing to the client, so that it may come to mean something else. */
-function encodeToken(text: string): string {
-  return Buffer.from(text).toString('base64url')
-}
-
-function decodeToken(token: string): string {
-  const text = Buffer.from(token, 'base64url').toString()
-  if (token === '' || text.length > 64 || encodeToken(text) !== token) throw badToken()
-  return text
-}
-
-function badToken(): ImageError {
-  return invalid('continue is no token of this server; take it from the page before.')
 }
 
 const rollbackBody = z.strictObject({ version: z.string() })

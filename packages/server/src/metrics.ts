@@ -11,6 +11,9 @@ const ingestSeconds = [0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14_400]
 const countTimeMs = 50
 const requestSeconds = [0.005, 0.025, 0.1, 0.5, 2.5, 10, 60]
 
+/** How many there are of each kind. */
+type Count = () => Promise<ReadonlyMap<string, number>>
+
 export interface IngestTiming {
   /** The same bytes, counted on their way. */
   count(bytes: Bytes): Bytes
@@ -26,9 +29,6 @@ export class Metrics {
   readonly #servedBytes: Counter
   readonly #requestSeconds: Histogram<'method' | 'route' | 'status'>
   readonly #errors: Counter<'code'>
-  readonly #images: Gauge<'state'>
-  #countImages: () => Promise<ReadonlyMap<string, number>> = async () => new Map()
-  #counting: Promise<void> | undefined
 
   constructor() {
     const registers = [this.#registry]
@@ -65,18 +65,21 @@ export class Metrics {
       labelNames: ['code'],
       registers,
     })
-    this.#images = new Gauge({
-      name: `${prefix}images`,
-      help: 'Names of images, by the state of what the name means now.',
-      labelNames: ['state'],
-      registers,
-      collect: () => this.#collectImages(),
-    })
   }
 
-  /** How the images are counted when somebody asks. */
-  countImagesBy(count: () => Promise<ReadonlyMap<string, number>>): void {
-    this.#countImages = count
+  /** How the images are counted when somebody asks, by state. */
+  countImagesBy(count: Count): void {
+    this.#gauge(
+      'images',
+      'state',
+      'Names of images, by the state of what the name means now.',
+      count,
+    )
+  }
+
+  /** How the storage is measured when somebody asks, by kind. */
+  measureStorageBy(count: Count): void {
+    this.#gauge('storage_bytes', 'kind', 'Bytes in the storage, as GET /v1/usage has them.', count)
   }
 
   beginIngest(sourceType: string): IngestTiming {
@@ -114,16 +117,24 @@ export class Metrics {
   }
 
   /** What is not counted in time is told as it was, and as it is from the next scrape on. */
-  async #collectImages(): Promise<void> {
-    this.#counting ??= this.#setImages().finally(() => (this.#counting = undefined))
-    await Promise.race([this.#counting, delay(countTimeMs, undefined, { ref: false })])
-  }
-
-  async #setImages(): Promise<void> {
-    // While the storage is away everything else is still told.
-    const counts = await this.#countImages().catch(() => new Map<string, number>())
-    this.#images.reset()
-    for (const [state, count] of counts) this.#images.labels(state).set(count)
+  #gauge(name: string, label: string, help: string, count: Count): void {
+    const set = async (): Promise<void> => {
+      // While the storage is away everything else is still told.
+      const counts = await count().catch(() => new Map<string, number>())
+      gauge.reset()
+      for (const [value, many] of counts) gauge.labels(value).set(many)
+    }
+    let counting: Promise<void> | undefined
+    const gauge = new Gauge({
+      name: `${prefix}${name}`,
+      help,
+      labelNames: [label],
+      registers: [this.#registry],
+      collect: async () => {
+        counting ??= set().finally(() => (counting = undefined))
+        await Promise.race([counting, delay(countTimeMs, undefined, { ref: false })])
+      },
+    })
   }
 }
 

@@ -31,3 +31,11 @@ export function header(name: string, description: string): object {
 
 /** Of all routes that stand behind a token. */
 export const guarded: number[] = [401, 403]
+
+export const limit: object = query(
+  'limit',
+  { type: 'integer', minimum: 1, maximum: 1000, default: 100 },
+  'Entries on a page.',
+)
+
+export const next: object = query('continue', { type: 'string' }, 'From the page before.')

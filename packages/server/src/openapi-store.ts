@@ -1,7 +1,7 @@
-// The part of /openapi.json that is about the store as a whole: scrubs.
+// The part of /openapi.json that is about the store as a whole: scrubs, usage.
 
 import { scrubSteps } from '@backing-image/core'
-import { guarded, json, path, problems, ref } from './openapi-parts.ts'
+import { guarded, json, limit, next, path, problems, ref } from './openapi-parts.ts'
 import {
   type Schema,
   count,
@@ -64,6 +64,29 @@ const summary = {
   findingsLeftOff: say(count, 'Found, but not kept.'),
 }
 
+const counts = {
+  versions: count,
+  logical: say(count, 'The sizes of all versions.'),
+  allocated: say(count, 'What their bytes take on the medium, shared bytes once.'),
+  shared: say(count, 'The part of logical that is not stored again.'),
+}
+
+const bytesOrNull: Schema = { type: ['integer', 'null'], minimum: 0 }
+
+const usage = object({
+  names: count,
+  ...counts,
+  inFlight: object({
+    jobs: say(count, 'Work that has not ended.'),
+    received: say(count, 'Bytes that have arrived.'),
+    announced: say(count, 'Bytes still to come, where that was told.'),
+  }),
+  free: say(bytesOrNull, 'For new images; null where the medium does not tell.'),
+  total: say(bytesOrNull, 'What the medium holds.'),
+  data: { type: 'array', items: object({ name: nameSchema, ...counts }) },
+  continue: say({ type: ['string', 'null'] }, 'For the next page; null on the last.'),
+})
+
 export const storeSchemas: Record<string, Schema> = {
   ScrubRequest: {
     ...object(
@@ -77,6 +100,7 @@ export const storeSchemas: Record<string, Schema> = {
     additionalProperties: false,
   },
   Scrub: object({ ...summary, findings: { type: 'array', maxItems: 1000, items: finding } }),
+  Usage: usage,
   ScrubList: object({ data: { type: 'array', maxItems: 20, items: object(summary) } }),
 }
 
@@ -104,6 +128,13 @@ export const storeRoutes: Record<string, object> = {
         202: report('It runs.', { Location: { description: 'Its report.', schema: text } }),
         ...problems(400, ...guarded, 409, 413, 500, 503),
       },
+    },
+  },
+  '/v1/usage': {
+    get: {
+      summary: 'What of the storage is used by what, in all and by name; at most 5 s old.',
+      parameters: [limit, next],
+      responses: { 200: json('A page.', 'Usage'), ...problems(400, ...guarded, 500, 503) },
     },
   },
   '/v1/scrub/{id}': {

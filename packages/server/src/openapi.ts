@@ -6,6 +6,8 @@ import {
   guarded,
   header,
   json,
+  limit,
+  next,
   path,
   problems,
   query,
@@ -23,12 +25,6 @@ import { storeRoutes, storeSchemas } from './openapi-store.ts'
 
 const location = { Location: { description: 'The image.', schema: { type: 'string' } } }
 const nameInPath = path('name', nameSchema)
-const limit = query(
-  'limit',
-  { type: 'integer', minimum: 1, maximum: 1000, default: 100 },
-  'Images on a page.',
-)
-const next = query('continue', { type: 'string' }, 'From the page before.')
 const version = query('version', versionSchema, 'Exactly this version.')
 
 const onlyNew = header('If-None-Match', '*: only when the name has no image yet.')

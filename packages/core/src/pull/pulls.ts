@@ -92,7 +92,7 @@ export class Pulls {
     try {
       const records = await refuse(this.#rooms, asked)
       await refuseTaken(this.#rooms, asked, records)
-      await assertRoom(this.#rooms.backend)
+      await assertRoom(this.#rooms)
       this.#assertQueue()
       const sourceId = await sourceIdOf(parameters, shown)
       const described = { ...asked.description, ...(sourceId !== undefined && { sourceId }) }

@@ -109,7 +109,7 @@ async function store(
   }
   own.size = size
   if (size !== undefined && size > work.sizeMax) throw tooLarge(size, work.sizeMax)
-  await assertRoom(rooms.backend, size)
+  await assertRoom(rooms, size)
   return await receive(rooms.backend, hasher, {
     own,
     bytes: goesOn?.read ? joined(await goesOn.read(signal), bytes) : bytes,

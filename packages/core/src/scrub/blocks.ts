@@ -1,5 +1,6 @@
 // The step that looks at the block indexes beside the bytes.
 
+import { blockCount, blockEntryBytes } from '../blocks.ts'
 import { ingestId } from '../layout.ts'
 import type { Finding, ScrubContext, Step } from './finding.ts'
 import { listRoot } from './folders.ts'
@@ -7,9 +8,6 @@ import { about, imagesOf, lookAgain, namedBytes } from './named.ts'
 import { Notes } from './notes.ts'
 
 const step = 'blocks'
-const blockBytes = 4 * 1024 * 1024
-/** A SHA-256 and a flag for each block. */
-const entryBytes = 33
 
 export const blocksStep: Step = {
   name: step,
@@ -25,8 +23,8 @@ async function* run(context: ScrubContext): AsyncGenerator<Finding> {
     context.checked(1)
     const folder = folders.get(ingestId(bytes.name, bytes.uuid))
     if (!folder?.bytes) continue
-    const entries = Math.ceil(folder.bytes.size / blockBytes)
-    if (folder.blocks?.size === entries * entryBytes) continue
+    const length = blockCount(folder.bytes.size) * blockEntryBytes
+    if (folder.blocks?.size === length) continue
     // Deleted meanwhile: the index goes before the bytes.
     const now = await lookAgain(context, bytes)
     if (!now) continue
@@ -37,7 +35,7 @@ async function* run(context: ScrubContext): AsyncGenerator<Finding> {
       continue
     }
     const what = `The block index of ${images} has not one entry for each block: it is not used.`
-    const [expected, actual] = [`${entries * entryBytes} bytes`, `${folder.blocks.size} bytes`]
+    const [expected, actual] = [`${length} bytes`, `${folder.blocks.size} bytes`]
     yield { step, level: 'fault', ...about(bytes), what, expected, actual, repair: 'none' }
   }
   yield* notes.rest()

@@ -35,9 +35,9 @@ export function faultsOf({ findings }: ScrubReport): string[] {
   return findings.filter(({ level }) => level === 'fault').map(lineOf)
 }
 
-/** What is worth knowing, but for what no image of these tests has. */
+/** What is worth knowing, likewise. */
 export function notesOf({ findings }: ScrubReport): string[] {
-  return findings.filter(({ level, step }) => level === 'note' && step !== 'blocks').map(lineOf)
+  return findings.filter(({ level }) => level === 'note').map(lineOf)
 }
 
 function lineOf({ step, key, repair }: Finding): string {

@@ -28,9 +28,7 @@ async function scrubbed(store: ImageStore, request: ScrubRequest = {}): Promise<
 }
 
 function found({ findings }: ScrubReport): string[] {
-  return findings
-    .filter(({ step }) => step !== 'blocks')
-    .map(({ level, step, key, repair }) => `${level} ${step} ${key} ${repair}`)
+  return findings.map(({ level, step, key, repair }) => `${level} ${step} ${key} ${repair}`)
 }
 
 /** Changes one byte and leaves no other sign of it than ctime. */
