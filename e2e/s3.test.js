@@ -121,7 +121,13 @@ onCeph.after(async () => {
   await ceph?.stop()
 })
 
-for (const each of [...testing.conformance, ...testing.unfinishedConformance]) {
+const cases = [
+  ...testing.conformance,
+  ...testing.unfinishedConformance,
+  ...testing.resumableConformance,
+]
+
+for (const each of cases) {
   onCeph(each.name, () => testing.runCase(each, cephSubjects.make))
 }
 
@@ -275,7 +281,7 @@ onSwift('can not create exclusively, so that it is read and not written', async 
 
 // To make that many objects takes Swift minutes; its pages are like those of Ceph.
 const slow = '2,500 keys are listed once each, over every page'
-for (const each of [...testing.conformance, ...testing.unfinishedConformance]) {
+for (const each of cases) {
   if (each.name === slow) continue
   onSwift(`with one writer: ${each.name}`, () => testing.runCase(each, swiftSubjects.make))
 }

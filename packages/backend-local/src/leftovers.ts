@@ -130,7 +130,7 @@ export class Leftovers {
     } catch (error) {
       if (!isImageError(error, 'not_found', 'out_of_range')) throw error
       const text = `What was left under ${id} is gone. Begin anew.`
-      throw new ImageError('aborted', text, { cause: error })
+      throw new ImageError('aborted', text, { cause: error, reason: 'storage_unavailable' })
     }
   }
 

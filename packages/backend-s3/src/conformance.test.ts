@@ -1,11 +1,7 @@
 // The contract of every backend, with two instances over one bucket of the fake server.
 
-import {
-  conformance,
-  runCase,
-  unfinishedConformance,
-  type Subject,
-} from '@backing-image/core/testing'
+import { conformance, resumableConformance, runCase } from '@backing-image/core/testing'
+import { type Subject, unfinishedConformance } from '@backing-image/core/testing'
 import { suite } from 'uvu'
 import { S3Backend } from './index.ts'
 import { FakeS3 } from './testing/index.ts'
@@ -30,7 +26,7 @@ async function make(): Promise<Subject> {
   }
 }
 
-for (const each of [...conformance, ...unfinishedConformance]) {
+for (const each of [...conformance, ...unfinishedConformance, ...resumableConformance]) {
   s3(each.name, () => runCase(each, make))
 }
 

@@ -12,8 +12,8 @@ import type {
   Presign,
   PresignOptions,
 } from '@backing-image/core'
-import type { Probe, PutOptions, Scan, Scanned, Stat, Unfinished } from '@backing-image/core'
-import type { UnfinishedPut } from '@backing-image/core'
+import type { Probe, PutOptions, Remains, Resumable, Scan } from '@backing-image/core'
+import type { Scanned, Stat, Unfinished, UnfinishedPut } from '@backing-image/core'
 import { Bucket, type BucketOptions } from './bucket.ts'
 import { Budget } from './budget.ts'
 import { type Capabilities, probe } from './capabilities.ts'
@@ -21,6 +21,7 @@ import { type Exclusion, putExclusive } from './exclusive.ts'
 import { listObjects, scanObjects } from './list.ts'
 import { type Place, putStream } from './multipart.ts'
 import { type ReadLimits, readObject } from './read.ts'
+import { remainsOf } from './remains.ts'
 import { discard, unfinished } from './unfinished.ts'
 import { foundOf } from './upload.ts'
 
@@ -40,7 +41,7 @@ export interface S3Options extends BucketOptions {
 }
 
 /** Keeps the contract of Backend over one bucket and prefix, which several may share. */
-export class S3Backend implements Backend, Unfinished, Probe, Presign, Scan {
+export class S3Backend implements Backend, Unfinished, Resumable, Probe, Presign, Scan {
   readonly name = 's3'
   readonly findings: readonly Finding[]
   readonly writeRefusal: string | undefined
@@ -166,6 +167,12 @@ export class S3Backend implements Backend, Unfinished, Probe, Presign, Scan {
   async discard(id: string): Promise<void> {
     this.#assertWritable()
     await discard(this.#bucket, id)
+  }
+
+  /** Whose an upload was the store does not tell. */
+  async remains(key: string, _: string, durableBytes: number): Promise<Remains | undefined> {
+    assertKey(key)
+    return await remainsOf(this.#place, key, durableBytes)
   }
 
   /** Rejects with `invalid_argument` for a link over seven days. */

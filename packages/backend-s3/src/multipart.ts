@@ -1,16 +1,18 @@
 // One put of a body of any size: its source is read once into part buffers, and the parts are
 // stored side by side. Whatever fails, the first failure is what is told, and nothing is left.
 
-import { DeleteObjectCommand, HeadObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
-import { ImageError, isImageError } from '@backing-image/core'
+import { DeleteObjectCommand } from '@aws-sdk/client-s3'
+import { type ImageError, isImageError } from '@backing-image/core'
 import type { Bytes, PutOptions, Stat } from '@backing-image/core'
 import { randomBytes } from 'node:crypto'
 import type { Bucket } from './bucket.ts'
 import type { Budget, Share } from './budget.ts'
+import { type Begun, goOn } from './remains.ts'
 import { type Plan, bytesMaxOf, plainBytesMax, planFor, segmentParts } from './segments.ts'
-import { temporaryKey } from './segments.ts'
+import { temporaryKey, tooLarge } from './segments.ts'
 import { Source, unlessAborted } from './source.ts'
-import { type Found, Upload, bodyTimeouts, contentType, foundOf } from './upload.ts'
+import { type Found, Upload } from './upload.ts'
+import { putWhole } from './whole.ts'
 
 /** How many parts of one put are stored at a time. */
 const partsInFlightMax = 3
@@ -45,14 +47,18 @@ export async function putStream(
   bytes: Bytes,
   options: PutOptions = {},
 ): Promise<Stat> {
-  options.signal?.throwIfAborted()
-  return await new StreamPut(place, key, options).run(bytes)
+  const { signal, after } = options
+  signal?.throwIfAborted()
+  const begun = after && (await goOn(place, key, after, signal))
+  return await new StreamPut(place, key, options, begun).run(bytes)
 }
 
 class StreamPut {
   readonly #place: Place
   readonly #key: string
   readonly #signal: AbortSignal | undefined
+  readonly #options: PutOptions
+  #toldBytes = 0
   readonly #sizeHint: number
   readonly #plan: Plan
   readonly #share: Share
@@ -70,19 +76,29 @@ class StreamPut {
   #joining: Promise<void> = Promise.resolve()
   readonly #id: string = randomBytes(8).toString('hex')
 
-  constructor(place: Place, key: string, options: PutOptions) {
+  constructor(place: Place, key: string, options: PutOptions, begun?: Begun) {
     this.#place = place
     this.#key = key
     this.#signal = options.signal
+    this.#options = options
     this.#sizeHint = options.size ?? 0
-    this.#plan = planFor(this.#sizeHint, place.plan)
-    this.#share = place.budget.share(this.#plan.partBytes, partsInFlightMax + 1)
+    const usual = planFor(this.#sizeHint, place.plan)
+    const { upload, partBytes = usual.partBytes } = begun ?? {}
+    this.#plan = { ...usual, partBytes }
+    this.#share = place.budget.share(partBytes, partsInFlightMax + 1)
     if (this.#sizeHint > this.#bytesMax) throw this.#tooLarge()
+    if (!upload) return
+    this.#begun.push(Promise.resolve(upload))
+    this.#main = upload
+    this.#current = { upload, partsMax: usual.partsMax }
+    this.#sentBytes = upload.sizeBytes
+    this.#toldBytes = upload.sizeBytes
   }
 
   async run(bytes: Bytes): Promise<Stat> {
     const leave = (): void => this.#fail(this.#signal?.reason)
     this.#signal?.addEventListener('abort', leave, { once: true })
+    if (this.#signal?.aborted) leave()
     const source = new Source(bytes, this.#stop.signal)
     try {
       for (;;) {
@@ -92,9 +108,9 @@ class StreamPut {
       }
       return { key: this.#key, ...(await this.#finish()) }
     } catch (error) {
-      this.#fail(error)
+      const isKept = await this.#giveUp(error)
       source.letGo()
-      await this.#leaveTidily()
+      await this.#leaveTidily(isKept)
       throw this.#failure?.error
     } finally {
       this.#signal?.removeEventListener('abort', leave)
@@ -102,9 +118,21 @@ class StreamPut {
   }
 
   #fail(error: unknown): void {
-    if (this.#failure) return
-    this.#failure = { error }
+    this.#failure ??= { error }
     this.#stop.abort(error)
+  }
+
+  /** Ends everything, with what failed first. Resolves to whether what is stored stays. */
+  async #giveUp(error: unknown): Promise<boolean> {
+    const isFirst = this.#failure === undefined
+    this.#failure ??= { error }
+    const isKept = this.#options.keep?.(this.#failure.error) ?? false
+    if (isFirst && isKept && this.#main) {
+      // The parts under way are to stay, too, unless somebody does not want to wait for them.
+      await unlessAborted(this.#main.settled(), this.#stop.signal).catch(() => undefined)
+    }
+    this.#stop.abort(error)
+    return isKept
   }
 
   /** Copies the chunk: it is not ours to keep. */
@@ -145,8 +173,19 @@ class StreamPut {
     this.#sentBytes += this.#filledBytes
     this.#buffer = undefined
     this.#filledBytes = 0
-    const settled = sending.catch((error: unknown) => this.#fail(error))
+    const settled = sending.then(() => this.#tell()).catch((error: unknown) => this.#fail(error))
     void settled.then(() => this.#share.give(body))
+  }
+
+  /** Parts that are stored side by side are durable when none before them is missing. */
+  #tell(): void {
+    const { partBytes, partsMax } = this.#plan
+    const count = this.#main?.storedParts(partBytes) ?? 0
+    // With segments after them they are nothing to go on from.
+    if (this.#stop.signal.aborted || count >= partsMax) return
+    if (count * partBytes <= this.#toldBytes) return
+    this.#toldBytes = count * partBytes
+    this.#options.onDurable?.(this.#toldBytes)
   }
 
   async #uploadForNext(): Promise<Upload> {
@@ -196,7 +235,11 @@ class StreamPut {
   }
 
   async #finish(): Promise<Found> {
-    if (!this.#main) return await this.#putWhole()
+    if (!this.#main) {
+      const body = this.#buffer?.subarray(0, this.#filledBytes) ?? Buffer.alloc(0)
+      const options = { signal: this.#stop.signal, onSent: () => this.#release() }
+      return await putWhole(this.#place.bucket, this.#key, body, options)
+    }
     if (this.#filledBytes > 0) await this.#send()
     if (this.#current && this.#current.upload !== this.#main) await this.#join(this.#current.upload)
     await unlessAborted(this.#joining, this.#stop.signal)
@@ -204,34 +247,11 @@ class StreamPut {
     return await unlessAborted(this.#main.complete(), this.#stop.signal)
   }
 
-  /** One request, which may be sent again: it writes the same. */
-  async #putWhole(): Promise<Found> {
-    const { bucket } = this.#place
-    const names = bucket.at(this.#key)
-    const { signal } = this.#stop
-    const body = this.#buffer?.subarray(0, this.#filledBytes) ?? Buffer.alloc(0)
-    const size = body.length
-    const put = new PutObjectCommand({ ...names, ContentType: contentType, Body: body })
-    const timeouts = size > gatherBytesMax ? bodyTimeouts : {}
-    const options = { what: `store ${this.#key}`, signal, ...timeouts }
-    const { ETag: tag = '' } = await bucket.send(put, options)
-    this.#release()
-    const head = new HeadObjectCommand(names)
-    try {
-      const found = foundOf(await bucket.send(head, { what: `look at ${this.#key}`, signal }))
-      if (found.tag === tag) return found
-    } catch {
-      signal.throwIfAborted()
-    }
-    // It is stored, though another put, a delete or an outage was faster than our look.
-    return { size, tag, modifiedAt: BigInt(Date.now()) * 1_000_000n }
-  }
-
-  /** Removes every trace; when the put was aborted, it goes on with that on its own. */
-  async #leaveTidily(): Promise<void> {
+  /** Removes every trace that is not kept; when the put was aborted, it goes on with that on its own. */
+  async #leaveTidily(isKept: boolean): Promise<void> {
     this.#release()
     const { tidying } = this.#place
-    const tidied = this.#tidy()
+    const tidied = this.#tidy(isKept)
     tidying?.add(tidied)
     void tidied.then(() => tidying?.delete(tidied))
     const left = this.#signal ? unlessAborted(tidied, this.#signal) : tidied
@@ -239,11 +259,15 @@ class StreamPut {
   }
 
   /** Waits for what is in flight first. What can not be removed is found by the sweeper. */
-  async #tidy(): Promise<void> {
+  async #tidy(isKept: boolean): Promise<void> {
     await Promise.allSettled([this.#joining])
     for (const [index, beginning] of this.#begun.entries()) {
       try {
         const upload = await beginning
+        await upload.settled()
+        // With segments there is nothing to go on from.
+        const isOfUse = this.#begun.length === 1 && upload.storedParts(this.#plan.partBytes) > 0
+        if (isKept && isOfUse) continue
         await upload.abandon()
         if (index > 0) await this.#deleteObject(upload)
       } catch {}
@@ -266,11 +290,7 @@ class StreamPut {
   }
 
   #tooLarge(cause?: unknown): ImageError {
-    const limit = `${this.#bytesMax} bytes`
-    const text = this.#place.cannotJoin
-      ? `${this.#key} is over ${limit}, the most that this store can hold: it can not copy parts ` +
-        '(UploadPartCopy), which larger objects are joined with.'
-      : `${this.#key} is over ${limit}, the most that an S3 store can hold.`
-    return new ImageError('resource_exhausted', text, { reason: 'too_large', cause })
+    const { cannotJoin = false } = this.#place
+    return tooLarge(this.#key, { bytesMax: this.#bytesMax, cannotJoin, cause })
   }
 }

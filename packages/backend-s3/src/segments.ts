@@ -3,7 +3,7 @@
 //
 //   <prefix>.tmp/<id>/<key with "~" for "/">/<n>     no key may begin so: no verb shows them
 
-import { assertKey, isImageError } from '@backing-image/core'
+import { ImageError, assertKey, isImageError } from '@backing-image/core'
 
 export const temporaryPrefix = '.tmp/'
 const pattern = /^\.tmp\/[0-9a-f]{16}\/([^/]+)\/[0-9]{1,6}$/
@@ -34,6 +34,11 @@ export function planFor(sizeBytes: number, options: Partial<Plan> = {}): Plan {
   return { partBytes: options.partBytes ?? (isLarge ? 16 : 8) * mebibyte, partsMax }
 }
 
+/** The sizes that parts may have, in bytes. */
+export function partSizes(options: Partial<Plan> = {}): number[] {
+  return [0, objectBytesMax].map((sizeBytes) => planFor(sizeBytes, options).partBytes)
+}
+
 /** What can be stored without a copy of segments, in bytes. */
 export function plainBytesMax({ partBytes, partsMax }: Plan): number {
   return partBytes * partsMax
@@ -56,6 +61,18 @@ export function segmentParts(plan: Plan, index: number, leftBytes: number): numb
   const growing = (1 + Math.floor(index / 100)) * gibibyte
   const parts = Math.ceil(Math.max(growing, leftBytes / segmentsLeft) / plan.partBytes)
   return Math.min(parts, plan.partsMax, Math.floor(copyBytesMax / plan.partBytes))
+}
+
+/** For more bytes than the store can hold as one object. */
+export function tooLarge(
+  key: string,
+  { bytesMax, cannotJoin, cause }: { bytesMax: number; cannotJoin: boolean; cause: unknown },
+): ImageError {
+  const text = cannotJoin
+    ? `${key} is over ${bytesMax} bytes, the most that this store can hold: it can not copy parts ` +
+      '(UploadPartCopy), which larger objects are joined with.'
+    : `${key} is over ${bytesMax} bytes, the most that an S3 store can hold.`
+  return new ImageError('resource_exhausted', text, { reason: 'too_large', cause })
 }
 
 /** The temporary object `index` of a put to `key`, without the bucket's prefix. `id`: 16 hex. */

@@ -4,9 +4,9 @@
 import { DeleteObjectCommand, ListMultipartUploadsCommand } from '@aws-sdk/client-s3'
 import { ListObjectsV2Command, type ListMultipartUploadsCommandOutput } from '@aws-sdk/client-s3'
 import { type UnfinishedPut, isImageError } from '@backing-image/core'
+import { abortUpload } from './abort.ts'
 import type { Bucket } from './bucket.ts'
 import { isKey, parseTemporaryKey, temporaryPrefix } from './segments.ts'
-import { abortUpload } from './upload.ts'
 
 /** Between the object's name and the upload's id: no key holds it. */
 const separator = '?upload='
@@ -25,9 +25,7 @@ export async function* unfinished(bucket: Bucket): AsyncIterable<UnfinishedPut> 
  * own, is success.
  */
 export async function discard(bucket: Bucket, id: string): Promise<void> {
-  const at = id.indexOf(separator)
-  const name = at < 0 ? id : id.slice(0, at)
-  const uploadId = at < 0 ? undefined : id.slice(at + separator.length)
+  const { name, uploadId } = parseId(id)
   if (uploadId !== undefined) {
     if (uploadId !== '' && keyOf(name) !== undefined) await abortUpload(bucket, name, uploadId)
   } else if (parseTemporaryKey(name) !== undefined) {
@@ -35,14 +33,25 @@ export async function discard(bucket: Bucket, id: string): Promise<void> {
   }
 }
 
+/** The object's name, and the upload's id where it is one of an upload. */
+export function parseId(id: string): { name: string; uploadId: string | undefined } {
+  const at = id.indexOf(separator)
+  if (at < 0) return { name: id, uploadId: undefined }
+  return { name: id.slice(0, at), uploadId: id.slice(at + separator.length) }
+}
+
 /** The key that an object of ours, committed or temporary, is for. */
 function keyOf(name: string): string | undefined {
   return isKey(name) ? name : parseTemporaryKey(name)
 }
 
-async function* unfinishedUploads(bucket: Bucket): AsyncIterable<UnfinishedPut> {
+/** The uploads to all keys, or to those that begin so. */
+export async function* unfinishedUploads(
+  bucket: Bucket,
+  beginning: string = '',
+): AsyncIterable<UnfinishedPut> {
   const what = 'list the unfinished uploads'
-  const where = { Bucket: bucket.name, Prefix: bucket.prefix }
+  const where = { Bucket: bucket.name, Prefix: `${bucket.prefix}${beginning}` }
   let next: Markers | undefined
   do {
     const command = new ListMultipartUploadsCommand({ ...where, ...next })

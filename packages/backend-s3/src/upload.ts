@@ -2,11 +2,9 @@
 // last step is never guessed: the object itself says which upload wrote it.
 
 import {
-  AbortMultipartUploadCommand,
   CompleteMultipartUploadCommand,
   CreateMultipartUploadCommand,
   HeadObjectCommand,
-  ListPartsCommand,
   UploadPartCommand,
   UploadPartCopyCommand,
   type HeadObjectCommandOutput,
@@ -14,6 +12,7 @@ import {
 import { ImageError, isImageError, type Stat } from '@backing-image/core'
 import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
+import { abortUpload } from './abort.ts'
 import type { Bucket } from './bucket.ts'
 import { failureOf } from './failure.ts'
 
@@ -25,10 +24,27 @@ export const contentType = 'application/octet-stream'
 /** How long a Complete without a clear answer is repeated. */
 const unclearMsUsual = 60_000
 const pauseMsMax = 5_000
-const abortTriesMax = 5
 
 /** What the store says of an object, without its key. */
 export type Found = Omit<Stat, 'key'>
+
+/** What is known of an upload that is there. */
+export interface UploadOptions {
+  /** As the store gave it. */
+  id: string
+  /** Kept by the object as its metadata; unknown of an upload that another put has begun. */
+  writeId?: string
+  /** What another put has stored of it: the ETags of whole parts of one size, from number 1 on. */
+  parts?: { etags: readonly string[]; partBytes: number }
+  /** How long a Complete without a clear answer is repeated; a minute, unless in tests. */
+  unclearMs?: number | undefined
+}
+
+interface Part {
+  sizeBytes: number
+  /** Undefined until it is stored. */
+  etag?: string
+}
 
 export class Upload {
   /** Of the object, without the bucket's prefix. */
@@ -37,36 +53,33 @@ export class Upload {
   readonly #at: { Bucket: string; Key: string }
   readonly #bucket: Bucket
   readonly #id: string
-  /** Fresh for each upload, and kept by the object as its metadata. */
-  readonly #writeId: string
+  readonly #writeId: string | undefined
   readonly #unclearMs: number
-  readonly #etags: string[] = []
+  readonly #parts: Part[] = []
   readonly #inFlight: Set<Promise<unknown>> = new Set()
   #failure: { error: unknown } | undefined
-  #partCount = 0
   #sizeBytes = 0
   #completing: Promise<Found> | undefined
   /** Whether an abort may still be sent: not when the object may be there, made of these parts. */
   #isOpen = true
 
-  private constructor(bucket: Bucket, key: string, id: string, writeId: string, unclearMs: number) {
+  /** One that is there. */
+  constructor(bucket: Bucket, key: string, options: UploadOptions) {
+    const { id, writeId, parts, unclearMs = unclearMsUsual } = options
     this.#bucket = bucket
     this.#unclearMs = unclearMs
     this.#at = bucket.at(key)
     this.key = key
     this.#id = id
     this.#writeId = writeId
+    for (const etag of parts?.etags ?? []) {
+      this.#parts.push({ etag, sizeBytes: parts?.partBytes ?? 0 })
+      this.#sizeBytes += parts?.partBytes ?? 0
+    }
   }
 
-  /**
-   * Can not be aborted, so that no upload is begun whose id nobody knows. `unclearMs` is how long a
-   * Complete without a clear answer is repeated.
-   */
-  static async begin(
-    bucket: Bucket,
-    key: string,
-    unclearMs: number = unclearMsUsual,
-  ): Promise<Upload> {
+  /** Can not be aborted, so that no upload is begun whose id nobody knows. */
+  static async begin(bucket: Bucket, key: string, unclearMs?: number): Promise<Upload> {
     const writeId = randomBytes(16).toString('hex')
     const command = new CreateMultipartUploadCommand({
       ...bucket.at(key),
@@ -75,12 +88,20 @@ export class Upload {
     })
     const { UploadId: id } = await bucket.send(command, { what: `begin the upload of ${key}` })
     if (!id) throw broken(`An upload of ${key} was begun, but the store gave it no id.`)
-    return new Upload(bucket, key, id, writeId, unclearMs)
+    return new Upload(bucket, key, { id, writeId, unclearMs })
   }
 
   /** How many parts were begun. */
   get partCount(): number {
-    return this.#partCount
+    return this.#parts.length
+  }
+
+  /** How many parts from the first on are stored and have that size. */
+  storedParts(partBytes: number): number {
+    const end = this.#parts.findIndex(
+      ({ etag, sizeBytes }) => etag === undefined || sizeBytes !== partBytes,
+    )
+    return end < 0 ? this.#parts.length : end
   }
 
   /** Their length together. */
@@ -116,9 +137,14 @@ export class Upload {
     return await this.#completing
   }
 
+  /** Resolves when nothing is in flight. */
+  async settled(): Promise<void> {
+    await Promise.allSettled([...this.#inFlight, this.#completing])
+  }
+
   /** After a failure: waits for everything in flight, then leaves nothing behind. */
   async abandon(): Promise<void> {
-    await Promise.allSettled([...this.#inFlight, this.#completing])
+    await this.settled()
     if (this.#isOpen) await abortUpload(this.#bucket, this.key, this.#id)
   }
 
@@ -126,15 +152,15 @@ export class Upload {
     sizeBytes: number,
     store: (number: number) => Promise<string | undefined>,
   ): Promise<void> {
-    this.#partCount += 1
+    const part: Part = { sizeBytes }
+    const number = this.#parts.push(part)
     this.#sizeBytes += sizeBytes
-    const number = this.#partCount
     const storing = store(number)
     this.#inFlight.add(storing)
     try {
       const etag = await storing
       if (!etag) throw broken(`The store gave no ETag for part ${number} of ${this.key}.`)
-      this.#etags[number - 1] = etag
+      part.etag = etag
     } catch (reason) {
       const error = isImageError(reason, 'not_found') ? this.#gone(reason) : reason
       this.#failure ??= { error }
@@ -170,7 +196,7 @@ export class Upload {
 
   /** The object's ETag, or why there was none. */
   async #sendComplete(): Promise<unknown> {
-    const parts = this.#etags.map((ETag, index) => ({ PartNumber: index + 1, ETag }))
+    const parts = this.#parts.map(({ etag: ETag }, index) => ({ PartNumber: index + 1, ETag }))
     const command = new CompleteMultipartUploadCommand({
       ...this.#names(),
       MultipartUpload: { Parts: parts },
@@ -185,13 +211,20 @@ export class Upload {
     }
   }
 
-  /** The object, if it is the one that this upload made: by its id, or by what Complete said. */
+  /**
+   * The object, if it is the one that this upload made: by its id, or by what Complete said. Of an
+   * upload that another put has begun there is only its size to go by.
+   */
   async #look(answer: unknown): Promise<Found | 'unclear' | undefined> {
     const command = new HeadObjectCommand(this.#at)
     try {
       const head = await this.#bucket.send(command, { what: `look at ${this.key}` })
-      const isOwn = head.Metadata?.['write-id'] === this.#writeId || head.ETag === answer
-      return isOwn ? foundOf(head) : undefined
+      const found = foundOf(head)
+      const isOwn =
+        this.#writeId === undefined
+          ? found.size === this.#sizeBytes
+          : head.Metadata?.['write-id'] === this.#writeId
+      return isOwn || head.ETag === answer ? found : undefined
     } catch (error) {
       return isImageError(error, 'not_found') ? undefined : 'unclear'
     }
@@ -208,10 +241,13 @@ export class Upload {
     const text =
       `The upload of ${this.key} is gone: somebody, or a lifecycle rule of the bucket, has ` +
       'aborted it. Give such a rule more days than an upload takes, and try again.'
-    return new ImageError('unavailable', text, { cause })
+    if (this.#writeId !== undefined) return new ImageError('unavailable', text, { cause })
+    return goneMeanwhile(this.key, cause)
   }
 
   #unclear(cause: unknown): ImageError {
+    const isGone = this.#writeId === undefined && isImageError(cause, 'not_found')
+    if (isGone) return this.#gone(cause)
     const text =
       `The store did not say whether ${this.key} was completed: it may have happened. ` +
       'Look at the state of the store, and try again.'
@@ -220,30 +256,6 @@ export class Upload {
 
   #names(): { Bucket: string; Key: string; UploadId: string } {
     return { ...this.#at, UploadId: this.#id }
-  }
-}
-
-/**
- * Aborts an upload, and again while parts outlive it: one in flight can be stored after the abort.
- * An upload that is not there is success.
- */
-export async function abortUpload(bucket: Bucket, key: string, id: string): Promise<void> {
-  const names = { ...bucket.at(key), UploadId: id }
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      const what = `abort the upload of ${key}`
-      await bucket.send(new AbortMultipartUploadCommand(names), { what })
-      const list = new ListPartsCommand({ ...names, MaxParts: 1 })
-      const { Parts = [] } = await bucket.send(list, { what: `see whether ${key} has parts left` })
-      if (Parts.length === 0 && attempt > 1) return
-    } catch (error) {
-      if (isImageError(error, 'not_found')) return
-      throw error
-    }
-    if (attempt >= abortTriesMax) {
-      throw new ImageError('unavailable', `Parts of ${key} outlive the abort of their upload.`)
-    }
-    await pause(100 * 2 ** attempt)
   }
 }
 
@@ -264,6 +276,14 @@ function isRefusal(error: unknown): boolean {
 
 function copySource({ Bucket, Key }: { Bucket: string; Key: string }): string {
   return [Bucket, ...Key.split('/')].map(encodeURIComponent).join('/')
+}
+
+/** What a put rejects with that was to go on with an upload that is not there any more. */
+export function goneMeanwhile(key: string, cause?: unknown): ImageError {
+  const text =
+    `What was left of an upload of ${key} is gone: it was completed, or somebody, or a lifecycle ` +
+    'rule of the bucket, has aborted it. Begin anew.'
+  return new ImageError('aborted', text, { cause, reason: 'storage_unavailable' })
 }
 
 function broken(text: string): ImageError {

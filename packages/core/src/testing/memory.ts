@@ -181,7 +181,7 @@ export class MemoryBackend implements Backend, Unfinished, Resumable, Owners, Sp
     const offset = this.#durable(left.lengthBytes)
     if (this.#goesOn) return { id: left.id, offset }
     const read = async (signal?: AbortSignal): Promise<Bytes> => {
-      if (!unfinished.has(left.id)) throw new ImageError('aborted', `What ${key} had left is gone.`)
+      if (!unfinished.has(left.id)) throw goneMeanwhile(key)
       return chunksOf(Buffer.concat(left.body, left.lengthBytes), 0, offset, signal)
     }
     return { id: left.id, offset, read }
@@ -266,7 +266,11 @@ export class MemoryBackend implements Backend, Unfinished, Resumable, Owners, Sp
 
 /** What a put rejects with that finds its bytes thrown away. */
 function wasDiscarded(key: string, after: Remains | undefined): ImageError {
-  return after
-    ? new ImageError('aborted', `What ${key} had left is gone: begin anew.`)
-    : new ImageError('unavailable', `The put of ${key} was discarded while it ran.`)
+  if (after) return goneMeanwhile(key)
+  return new ImageError('unavailable', `The put of ${key} was discarded while it ran.`)
+}
+
+function goneMeanwhile(key: string): ImageError {
+  const text = `What was left of a put of ${key} is gone. Begin anew.`
+  return new ImageError('aborted', text, { reason: 'storage_unavailable' })
 }
