@@ -10,6 +10,7 @@ import type { Budget, Share } from './budget.ts'
 import { type Begun, goOn } from './remains.ts'
 import { type Plan, bytesMaxOf, plainBytesMax, planFor, segmentParts } from './segments.ts'
 import { temporaryKey, tooLarge } from './segments.ts'
+import { idOf } from './unfinished.ts'
 import { Source, unlessAborted } from './source.ts'
 import { type Found, Upload } from './upload.ts'
 import { putWhole } from './whole.ts'
@@ -180,12 +181,13 @@ class StreamPut {
   /** Parts that are stored side by side are durable when none before them is missing. */
   #tell(): void {
     const { partBytes, partsMax } = this.#plan
-    const count = this.#main?.storedParts(partBytes) ?? 0
+    const main = this.#main
+    const count = main?.storedParts(partBytes) ?? 0
     // With segments after them they are nothing to go on from.
-    if (this.#stop.signal.aborted || count >= partsMax) return
+    if (!main || this.#stop.signal.aborted || count >= partsMax) return
     if (count * partBytes <= this.#toldBytes) return
     this.#toldBytes = count * partBytes
-    this.#options.onDurable?.(this.#toldBytes)
+    this.#options.onDurable?.(this.#toldBytes, idOf(this.#key, main.id))
   }
 
   async #uploadForNext(): Promise<Upload> {

@@ -33,6 +33,10 @@ export async function discard(bucket: Bucket, id: string): Promise<void> {
   }
 }
 
+export function idOf(name: string, uploadId: string): string {
+  return `${name}${separator}${uploadId}`
+}
+
 /** The object's name, and the upload's id where it is one of an upload. */
 export function parseId(id: string): { name: string; uploadId: string | undefined } {
   const at = id.indexOf(separator)
@@ -60,7 +64,7 @@ export async function* unfinishedUploads(
       const name = path.slice(bucket.prefix.length)
       const key = path.startsWith(bucket.prefix) ? keyOf(name) : undefined
       if (key === undefined || !uploadId) continue
-      yield { id: `${name}${separator}${uploadId}`, key, modifiedAt: nanoseconds(initiated) }
+      yield { id: idOf(name, uploadId), key, modifiedAt: nanoseconds(initiated) }
     }
     next = following(page, next)
   } while (next)

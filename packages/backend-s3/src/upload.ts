@@ -91,6 +91,11 @@ export class Upload {
     return new Upload(bucket, key, { id, writeId, unclearMs })
   }
 
+  /** As the store calls it. */
+  get id(): string {
+    return this.#id
+  }
+
   /** How many parts were begun. */
   get partCount(): number {
     return this.#parts.length

@@ -34,9 +34,10 @@ export interface PutOptions {
   /**
    * Told how many bytes from the beginning are durable by now: more each time, not after each chunk, but
    * often enough that who goes on after a crash loses little; and never after the put has settled.
-   * Only stores with `remains` call it.
+   * Only stores with `remains` call it; with the id that those would have, where a store may not know
+   * whose put it was.
    */
-  onDurable?: (bytes: number) => void
+  onDurable?: (bytes: number, id?: string) => void
   /**
    * Asked once with the error when the put fails, before it rejects: true leaves what is unfinished as
    * it is, for `remains`, and what was given is made durable first, unless the put was aborted or the

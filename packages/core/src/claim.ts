@@ -32,6 +32,8 @@ export interface Beat {
   size?: number
   /** What a successor can go on from: bytes from the beginning that are durable, and of which edition. */
   durableSize?: number
+  /** Which unfinished put that is, on a store that may take another's for it. */
+  unfinished?: string
   validator?: string
   /** The owner has let go of the work on purpose: nobody has to wait for the end of its lease. */
   released?: boolean
@@ -71,6 +73,7 @@ export class OwnJob {
   /** See Beat. */
   size: number | undefined
   durableSize = 0
+  #unfinished: string | undefined
   validator: string | undefined
   released = false
   /** Why the work must stop; undefined while it may go on. */
@@ -96,6 +99,12 @@ export class OwnJob {
     this.#controller.abort(reason)
   }
 
+  /** So many bytes from the beginning are durable; 0 begins anew. See PutOptions. */
+  isDurable(bytes: number, unfinished?: string): void {
+    this.durableSize = bytes
+    this.#unfinished = unfinished
+  }
+
   beat(): Beat {
     return {
       count: this.count,
@@ -103,6 +112,7 @@ export class OwnJob {
       processedSize: this.processedSize,
       ...(this.size !== undefined && { size: this.size }),
       ...(this.durableSize > 0 && { durableSize: this.durableSize }),
+      ...(this.#unfinished !== undefined && { unfinished: this.#unfinished }),
       ...(this.validator !== undefined && { validator: this.validator }),
       ...(this.released && { released: true }),
       at: new Date().toISOString(),

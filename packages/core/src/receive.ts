@@ -88,7 +88,7 @@ function putOptions(receiving: Receiving, compression: Compression | undefined):
     signal,
     ...(size !== undefined && { size }),
     ...(after && { after }),
-    ...(keep && { keep, onDurable: (bytes) => (own.durableSize = bytes) }),
+    ...(keep && { keep, onDurable: (bytes, id) => own.isDurable(bytes, id) }),
   }
 }
 

@@ -3,7 +3,8 @@
 import { ImageError } from '../errors.ts'
 import type { Parameters } from '../record.ts'
 import type { AddressRules } from '../source/address-rules.ts'
-import { type Credential, assertCredential } from '../source/credential.ts'
+import { fetchChecksum } from '../source/checksum-file.ts'
+import { type Credential, assertCredential, isMeantFor } from '../source/credential.ts'
 import { type Retry, openDownload } from '../source/download.ts'
 import type { Fetcher } from '../source/fetcher.ts'
 import { redactUrl } from '../source/redact.ts'
@@ -17,6 +18,7 @@ export interface DownloadSourceOptions {
   credentialOf: (secretRef: string) => Promise<Credential>
 }
 
+const compressions = /\.(?:gz|xz|zst|bz2)$/
 const known = { required: ['url'], optional: ['checksumUrl', 'decompress'] } as const
 
 export class DownloadSource implements Source {
@@ -52,12 +54,19 @@ export class DownloadSource implements Source {
   }
 
   async open({ parameters, from, signal, onTrouble }: Order): Promise<Opening> {
-    const { url = '', decompress = 'auto' } = readParameters(parameters, known)
+    const { url = '', checksumUrl, decompress = 'auto' } = readParameters(parameters, known)
     const credential = await this.#credential(parameters)
     const { fetcher } = this.#options
     const target = urlOf('url', url)
     const onRetry = ({ error }: Retry): void => onTrouble(error)
     const expected: string[] = []
+    if (checksumUrl !== undefined) {
+      const beside = urlOf('checksumUrl', checksumUrl)
+      // A secret is for the image; it goes along where the checksum is kept at the same place.
+      const secret = credential && isMeantFor(credential, beside) ? { credential } : {}
+      const request = { url: beside, fileNames: fileNamesOf(target), signal, onRetry, ...secret }
+      expected.push(await fetchChecksum(fetcher, request))
+    }
     const { size, offset, validator, bytes } = await openDownload(fetcher, {
       url: target,
       signal,
@@ -78,6 +87,22 @@ export class DownloadSource implements Source {
   async #credential({ credential }: Parameters): Promise<Credential | undefined> {
     if (typeof credential !== 'object') return undefined
     return await this.#options.credentialOf(credential.secretRef)
+  }
+}
+
+/** What a checksum file may call the image: as in the URL, and unpacked. */
+function fileNamesOf(url: URL): string[] {
+  const last = url.pathname.split('/').at(-1) ?? ''
+  const name = decoded(last)
+  const unpacked = name.replace(compressions, '')
+  return unpacked === name ? [name] : [name, unpacked]
+}
+
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part)
+  } catch {
+    return part
   }
 }
 

@@ -5,9 +5,9 @@ import { createHash } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { readAll } from '../backend.ts'
+import { type Bytes, readAll } from '../backend.ts'
 import type { Image } from '../image.ts'
-import { parseJobKey } from '../layout.ts'
+import { bytesKey, parseJobKey } from '../layout.ts'
 import type { Step } from '../publish.ts'
 import type { ImageStore } from '../store.ts'
 import { MemoryBackend } from '../testing/memory.ts'
@@ -189,6 +189,42 @@ for (const goesOn of [false, true]) {
     }),
   )
 }
+
+takeover(
+  'what a server stores that does not know that it has lost the work is not gone on with',
+  pulling(async (rig) => {
+    const { town, web, open } = rig
+    const goingOn = (): MemoryBackend => new MemoryBackend({ shared: town.medium, goesOn: true })
+    const first = await open({}, goingOn())
+    const url = servingHalf(rig)
+    const { image } = await first.store.pull(pullOf('jammy', { url }))
+    await reach(first, image, half)
+    await tell(town, first, image)
+    town.medium.kill(first.backend.owner)
+    const other = disk(2, 3_600_000)
+    web.serve('/disk.img', other, {
+      fault: (count) => (count === 2 ? { stallAfterBytes: half } : undefined),
+    })
+    const second = await open({}, goingOn())
+    await reach(second, image, half)
+    await tell(town, second, image)
+    town.medium.kill(second.backend.owner)
+    // The first was not dead, but slow: only now it begins to store the old edition.
+    async function* late(): Bytes {
+      yield body.subarray(0, 3 * mebibyte)
+      throw new Error('It knows by now.')
+    }
+    const stale = goingOn()
+    const key = bytesKey('jammy', image.uuid)
+    await stale.put(key, late(), { keep: () => true }).catch(() => {})
+    const { store } = await open({}, goingOn())
+    const ready = await outcome(store, image)
+    assert.is(ready.state, 'ready', ready.message)
+    await assertBytes(store, 'jammy', other)
+    await store.sweep()
+    assert.is(town.medium.unfinished.size, 0)
+  }),
+)
 
 takeover(
   'a source that can not be compared begins anew, and is right',

@@ -95,6 +95,27 @@ pulls(
 )
 
 pulls(
+  'the digest is the one that the publisher has put beside the image, by its file name',
+  pulling(async ({ web, open }) => {
+    const { store } = await open()
+    const url = web.serve('/images/disk%201.img', body).href
+    const other = `${'0'.repeat(64)}  other.img`
+    const others = `${other}\n${'1'.repeat(64)}  third.img\n`
+    const sums = (text: string) => web.serve('/images/SHA256SUMS', Buffer.from(text)).href
+    const good = `${other}\n${sha256.slice(7)} *disk 1.img\n`
+    const ready = await pulled(store, pullOf('jammy', { url, checksumUrl: sums(good) }))
+    assert.is(ready.state, 'ready', ready.message)
+    const bad = `${'0'.repeat(64)}  disk 1.img\n`
+    const wrong = await pulled(store, pullOf('noble', { url, checksumUrl: sums(bad) }))
+    assert.equal([wrong.state, /sha256.*0000/.test(wrong.message)], ['failed', true], wrong.message)
+    const absent = await pulled(store, pullOf('focal', { url, checksumUrl: sums(others) }))
+    assert.is(absent.state, 'failed')
+    assert.match(absent.message, 'disk 1.img')
+    assert.match(absent.message, 'other.img')
+  }),
+)
+
+pulls(
   'the values of a query are nowhere once the work is over, and never told',
   pulling(async ({ town, web, open }) => {
     const { store, problems } = await open()

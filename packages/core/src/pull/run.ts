@@ -59,7 +59,7 @@ export async function pull(work: PullWork): Promise<Pulled> {
       const isOver = error instanceof SourceChanged || isImageError(error, 'aborted')
       // From another edition, or of an upload that has gone, nothing can be used.
       rest = isOver ? undefined : await findRest(work)
-      if (!rest) own.durableSize = 0
+      if (!rest) own.isDurable(0)
     }
   }
 }
@@ -104,7 +104,7 @@ async function store(
   const goesOn = rest && offset === rest.remains.offset ? rest.remains : undefined
   if (offset > 0 && !goesOn) throw new ImageError('internal', `The source began at ${offset}.`)
   if (!goesOn) {
-    own.durableSize = 0
+    own.isDurable(0)
     await discardRests(work)
   }
   own.size = size
@@ -145,9 +145,11 @@ async function findRest({ rooms, own }: PullWork): Promise<Rest | undefined> {
   const key = bytesKey(own.claim.name, own.claim.uuid)
   let longest: Rest | undefined
   for (const { owner, beat } of await jobs.epochs(own)) {
-    const { validator, durableSize = 0, size } = beat
+    const { validator, durableSize = 0, unfinished, size } = beat
     if (validator === undefined) continue
     const remains = await backend.remains(key, owner, durableSize)
+    // Of another edition, begun by who did not know that it had lost the work.
+    if (unfinished !== undefined && remains?.id !== unfinished) continue
     if (!remains || remains.offset <= (longest?.remains.offset ?? 0)) continue
     const from = { offset: remains.offset, validator, ...(size !== undefined && { size }) }
     longest = { remains, from }

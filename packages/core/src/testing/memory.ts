@@ -126,7 +126,8 @@ export class MemoryBackend implements Backend, Unfinished, Resumable, Owners, Sp
         this.#assertFits(key, put.lengthBytes)
         put.body.push(chunk)
         const durableBytes = this.#durable(put.lengthBytes)
-        if (durableBytes > before) options.onDurable?.(durableBytes)
+        if (durableBytes > before)
+          options.onDurable?.(durableBytes, this.#goesOn ? put.id : undefined)
       })
       // From here to the end there is no await: the commit is one step to every other instance.
       this.#assertAlive()
