@@ -13,31 +13,19 @@ import { type IngestRequest, type Ingested, Intake } from './ingest.ts'
 import { Jobs } from './job.ts'
 import { Leases } from './lease.ts'
 import { Lookup, type OpenedImage, type Selection } from './lookup.ts'
-import type { Failpoint } from './publish.ts'
 import { writeRefusal } from './refuse.ts'
 import { removeImage } from './remove.ts'
 import { OthersWork } from './others.ts'
-import { type PullOptions, Pulls } from './pull/pulls.ts'
+import { Pulls } from './pull/pulls.ts'
 import type { Rooms } from './rooms.ts'
 import { Rounds } from './rounds.ts'
 import { tendScrubs } from './scrub/interval.ts'
-import { type ScrubOptions, Scrubs, scrubRateUsual } from './scrub/scrubs.ts'
+import { Scrubs, scrubRateUsual } from './scrub/scrubs.ts'
+import { type StoreOptions, noPulls } from './store-options.ts'
 import { checkStorage, settle, sweep } from './sweep.ts'
 import { type Usage, usageOf } from './usage.ts'
 import { waitForEnd } from './wait.ts'
 
-export interface StoreOptions {
-  /** Called at each named step of the protocols; tests pause or fail there. */
-  at?: Failpoint
-  /** Told of what went wrong where nobody waits for it. */
-  onProblem?: (error: Error) => void
-  /** Where the store may go by itself for images; absent: nowhere. */
-  pulls?: PullOptions
-  /** How the store is scrubbed; unless given, when somebody asks. */
-  scrub?: ScrubOptions
-}
-
-const noPulls: PullOptions = { sources: {}, atOnce: 1, sizeMax: 0 }
 const tendIntervalMs = 4000
 /**
  * From the begin of one look to that of the next. What others did is told, and in the list of names, so
