@@ -140,6 +140,18 @@ async function assertRefused(work: Promise<unknown>, message: string): Promise<v
   assert.match(error.message, message)
 }
 
+tests('a password goes as it is meant, also with a lone percent sign', async () => {
+  await byProxy({ isSecure: false }, async ({ web, proxy }) => {
+    const url = web.serve('/a', content)
+    const proxies = { http: proxy.url.replace('pass%20word', '100%') }
+    await withFetcher({ proxies }, async (fetcher) => {
+      assert.ok((await readWhole(fetcher, url)).equals(content))
+    })
+    const expected = `Basic ${Buffer.from('user:100%').toString('base64')}`
+    assert.is(proxy.seen[0]?.authorization, expected)
+  })
+})
+
 tests('what is refused is refused before the proxy hears of it', async () => {
   for (const isSecure of [false, true]) {
     const fetcher = { rules: new AddressRules({ deny: ['*.denied.test'] }) }

@@ -56,12 +56,21 @@ export function requestTo(proxy: string): {
 } {
   const { protocol, hostname, port, username, password } = new URL(proxy)
   const isSecure = protocol === 'https:'
-  const secrets = [username, password].map(decodeURIComponent).join(':')
+  const secrets = [username, password].map(decoded).join(':')
   const basic = `Basic ${Buffer.from(secrets).toString('base64')}`
   return {
     request: isSecure ? requestHttps : requestHttp,
     where: { host: hostname.replace(/^\[(.*)\]$/, '$1'), port: port || (isSecure ? 443 : 80) },
     headers: username || password ? { 'proxy-authorization': basic } : {},
+  }
+}
+
+/** A password may hold a "%" that begins nothing. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
   }
 }
 
