@@ -145,6 +145,8 @@ class Thread {
       // Its large memory is not that of objects.
       resourceLimits: { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 64 },
     })
+    // Who reads is told of it; with nobody listening any more it would end the process.
+    this.#worker.on('error', () => {})
   }
 
   /** Gives the thread all of `packed`, as fast as it takes it. */

@@ -9,9 +9,12 @@ import { type Serving, ask, askJson, eventually, form, serving, wire } from './t
 
 const decompress = suite('decompress')
 
+/** Nothing here is about clients that are slow. */
+const idleTimeoutMs = 60_000
+
 let server: Serving
 decompress.before.each(async () => {
-  server = await serving()
+  server = await serving({ idleTimeoutMs })
 })
 decompress.after.each(async () => {
   await server.close()
@@ -131,7 +134,7 @@ decompress('any other wish is 400', async () => {
 
 decompress('what grows over MAX_IMAGE_SIZE is 413 and leaves nothing', async () => {
   await server.close()
-  server = await serving({ imageBytesMax: 1024 * 1024 })
+  server = await serving({ imageBytesMax: 1024 * 1024, idleTimeoutMs })
   const body = gzipSync(Buffer.alloc(1024 * 1024 + 1))
   const { status, json } = await askJson(server, 'PUT', auto, { body })
   assert.equal([status, json.code, json.expected], [413, 'too_large', String(1024 * 1024)])

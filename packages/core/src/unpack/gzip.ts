@@ -12,6 +12,8 @@ const outputBytes = 256 * 1024
 export async function* unpackGzip(packed: Bytes, signal: AbortSignal): Bytes {
   signal.throwIfAborted()
   const unzip = createGunzip({ chunkSize: outputBytes })
+  // The reader is told of it by other ways; without a listener it would end the process.
+  unzip.on('error', () => {})
   const stop = (): void => void unzip.destroy(asError(signal.reason))
   signal.addEventListener('abort', stop)
   const feeding = feed(packed, unzip)
