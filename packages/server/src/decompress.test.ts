@@ -174,7 +174,9 @@ decompress(
     await eventually(async () => (await server.store.versions('ubuntu'))[0]?.processedSize === 100)
     line.socket.destroy()
     await eventually(async () => (await server.store.versions('ubuntu'))[0]?.state === 'failed')
-    assert.match((await server.store.get('ubuntu')).message, '100 of 926 bytes had arrived')
+    // Whoever notices first says it.
+    const { message } = await server.store.get('ubuntu')
+    assert.match(message, /100 of 926 bytes had arrived|went away before/)
   },
 )
 
