@@ -5,6 +5,7 @@ import { ImageError, assertName } from '@backing-image/core'
 import { randomUUID } from 'node:crypto'
 import { Hono, type MiddlewareHandler } from 'hono'
 import { Access, requireAccess } from './access.ts'
+import { addBlocksRoute } from './blocks.ts'
 import { addDownloadRoute } from './download.ts'
 import { addEventRoute } from './events.ts'
 import { addFileRoute } from './files.ts'
@@ -81,6 +82,7 @@ export function createApp(deps: Deps): Hono<Env> {
   addUploadRoute(app, front)
   addImageRoutes(app, front)
   addDownloadRoute(app, front)
+  addBlocksRoute(app, front)
   addEventRoute(app, front)
   addScrubRoutes(app, front)
   addUsageRoute(app, front)

@@ -3,7 +3,7 @@
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import { type StoreEvent, assertName } from '@backing-image/core'
 import type { Hono } from 'hono'
-import { commonHeaders } from './download.ts'
+import { commonHeaders } from './sending.ts'
 import type { Env } from './front.ts'
 import { readQuery } from './query.ts'
 import type { Front } from './upload.ts'

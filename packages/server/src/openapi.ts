@@ -21,6 +21,7 @@ import {
   uuidSchema,
   versionSchema,
 } from './openapi-schemas.ts'
+import { blockSchemas, blocksRoute } from './openapi-blocks.ts'
 import { storeRoutes, storeSchemas } from './openapi-store.ts'
 
 const location = { Location: { description: 'The image.', schema: { type: 'string' } } }
@@ -165,6 +166,7 @@ const imageRoutes = {
     [nameInPath, version],
     { ...downloadResponses, 307: handedOver, ...problems(400, 401) },
   ),
+  '/v1/backing-images/{name}/blocks': blocksRoute([nameInPath, version]),
 }
 
 const open = { security: [] }
@@ -240,7 +242,7 @@ export function openapiDocument(programVersion: string): OpenapiDocument {
     security: [{ bearer: [] }, { basic: [] }],
     paths: { ...otherRoutes, ...imageRoutes, ...storeRoutes },
     components: {
-      schemas: { ...schemas, ...storeSchemas },
+      schemas: { ...schemas, ...blockSchemas, ...storeSchemas },
       responses: {
         Problem: {
           description: 'What was wrong, as RFC 9457 has it; its code is one of a closed list.',
