@@ -7,7 +7,8 @@ const events = suite('events')
 
 let server: Serving
 events.before.each(async () => {
-  server = await serving()
+  // Nothing here is about silence.
+  server = await serving({ idleTimeoutMs: 60_000 })
 })
 events.after.each(async () => {
   await server.close()
