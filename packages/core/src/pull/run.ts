@@ -130,6 +130,8 @@ async function store(
 /** Who has lost the work leaves everything to its successor, and who stops means to be gone on with. */
 function isWorthKeeping(own: OwnJob, error: unknown): boolean {
   if (own.stopped !== undefined) return own.stopped !== 'deleted'
+  // Whatever comes next begins anew.
+  if (error instanceof SourceChanged) return false
   return isImageError(error, 'unavailable', 'deadline_exceeded')
 }
 

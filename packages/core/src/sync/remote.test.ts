@@ -187,6 +187,8 @@ remote(
 for (const [what, told] of [
   ['an index of another length', { body: Buffer.alloc(34) }],
   ['an index of an image much larger', { body: Buffer.alloc(1024 * 1024) }],
+  ['an index that calls data zeros', { body: Buffer.alloc(33, 1) }],
+  ['an index that its own side finds spoilt', { status: 500 }],
 ] as const) {
   remote(
     `${what} is none`,

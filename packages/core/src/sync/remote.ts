@@ -99,16 +99,15 @@ export class Remote {
       path: `v1/backing-images/${name}/blocks?version=${version}`,
       signal,
       headers: () => ({ accept: 'application/octet-stream' }),
-      expected: [404],
+      // It has none, or one that is spoilt: the image can be had without.
+      expected: [404, 500],
       take: async ({ status, body }) => {
         if (status === 404) return undefined
-        const content = await readWithin(body, blockCount(size) * blockEntryBytes)
-        try {
-          if (content) return BlockIndex.parse(content, size)
-        } catch (error) {
-          unlessBad(error)
+        if (status < 300) {
+          const content = await readWithin(body, blockCount(size) * blockEntryBytes)
+          const index = content && parseIndex(content, size)
+          if (index) return index
         }
-        // The image can be had without it.
         this.#options.onTrouble(this.#failure(`its block index of ${name} ${version} is none.`))
         return undefined
       },
@@ -257,6 +256,14 @@ export class Remote {
 /** Undefined where there is more than that. */
 async function readWithin(bytes: Bytes, bytesMax: number): Promise<Buffer | undefined> {
   return await readAll(bytes, bytesMax).catch(unlessBad)
+}
+
+function parseIndex(content: Uint8Array, size: number): BlockIndex | undefined {
+  try {
+    return BlockIndex.parse(content, size)
+  } catch (error) {
+    return unlessBad(error)
+  }
 }
 
 /** Undefined for what is not what it should be; every other failure stays one. */

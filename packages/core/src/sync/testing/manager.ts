@@ -39,6 +39,7 @@ export class Manager {
   hasIndex = true
   readonly asked: Asked[] = []
   mischief: ((asked: Asked) => Mischief | undefined | Promise<Mischief | undefined>) | undefined
+  #digest: { of: Buffer; hex: string } | undefined
   readonly #web: Web
   readonly #root: string
 
@@ -58,7 +59,11 @@ export class Manager {
   }
 
   get sha512(): string {
-    return createHash('sha512').update(this.disk).digest('hex')
+    if (this.#digest?.of !== this.disk) {
+      const hex = createHash('sha512').update(this.disk).digest('hex')
+      this.#digest = { of: this.disk, hex }
+    }
+    return this.#digest.hex
   }
 
   of(what: Asked['what']): Asked[] {
