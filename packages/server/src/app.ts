@@ -22,6 +22,7 @@ import { answerAndDiscard, badHostOf, isStillSending } from './reply.ts'
 import { addScrubRoutes } from './scrub.ts'
 import { Seldom } from './seldom.ts'
 import { FileSigner } from './signature.ts'
+import { SyncSenders } from './sync-senders.ts'
 import { type Front, addUploadRoute, mediaType } from './upload.ts'
 import { addUsageRoute, storageBytes } from './usage.ts'
 import { baseUrl } from './view.ts'
@@ -33,7 +34,8 @@ export function createApp(deps: Deps): Hono<Env> {
   const { config, store, health, metrics } = deps
   const access = new Access(config)
   const gate = new Gate(config.concurrentIngestsMax)
-  const front: Front = { ...deps, gate, signer: new FileSigner(config) }
+  const senders = new SyncSenders(config.syncSendersMax)
+  const front: Front = { ...deps, gate, senders, signer: new FileSigner(config) }
   metrics.countImagesBy(async () => {
     const counts = new Map<string, number>()
     for (const { state } of await store.list()) counts.set(state, (counts.get(state) ?? 0) + 1)

@@ -10,6 +10,7 @@ import { badToken, decodeToken, encodeToken } from './page-token.ts'
 import { invalid } from './problem.ts'
 import { readChoice, readCount, readQuery, readSelection } from './query.ts'
 import { answerConditions, sendBytes, validatorsOf } from './sending.ts'
+import { inSync } from './sync-senders.ts'
 import type { Front } from './upload.ts'
 
 const blocksMax = 10_000
@@ -28,12 +29,15 @@ export function addBlocksRoute(app: Hono<Env>, front: Front): void {
     if (formOf(c, query.format) === 'json') {
       const { uuid, first } = readToken(query.continue)
       const opened = await front.store.blocks(name, { ...select, ...(uuid && { uuid }) })
-      return c.json(await pageOf(opened, first, limit), 200, vary)
+      const page = async () => c.json(await pageOf(opened, first, limit), 200, vary)
+      return await inSync(c, front.senders, opened.image, page)
     }
     if (query.limit !== undefined || query.continue !== undefined) {
       throw invalid('limit and continue are for pages of JSON; the binary form is always whole.')
     }
-    return await sendIndex(c, front, await front.store.blocks(name, select), version !== undefined)
+    const opened = await front.store.blocks(name, select)
+    const send = () => sendIndex(c, front, opened, version !== undefined)
+    return await inSync(c, front.senders, opened.image, send)
   })
 }
 

@@ -50,6 +50,7 @@ config('an empty environment gives the documented defaults', () => {
     concurrentIngestsMax: 8,
     idleTimeoutMs: 30_000,
     sourceIdleTimeoutMs: 30_000,
+    syncSendersMax: 3,
     shutdownGraceMs: 30_000,
     downloads: { allow: [], deny: [] },
     scrub: { bytesPerSecond: 100 * 1024 ** 2 },
@@ -59,14 +60,8 @@ config('an empty environment gives the documented defaults', () => {
 })
 
 config('an empty variable counts as unset', () => {
-  const names = [
-    'PORT',
-    'API_TOKEN',
-    'API_READ_TOKEN_FILE',
-    'TLS_CERT_FILE',
-    'STORAGE_BACKEND_TYPE',
-  ]
-  assert.equal(readConfig(Object.fromEntries(names.map((name) => [name, '']))), readConfig({}))
+  const set = ['PORT', 'API_TOKEN', 'API_READ_TOKEN_FILE', 'TLS_CERT_FILE', 'STORAGE_BACKEND_TYPE']
+  assert.equal(readConfig(Object.fromEntries(set.map((name) => [name, '']))), readConfig({}))
 })
 
 config('values are read in their units', () => {
@@ -81,6 +76,7 @@ config('values are read in their units', () => {
     MAX_IMAGE_SIZE: '512MiB',
     IDLE_TIMEOUT: '500ms',
     SOURCE_IDLE_TIMEOUT: '5m',
+    SYNC_SENDING_LIMIT: '1000',
     SHUTDOWN_GRACE_PERIOD: '0s',
     LONGHORN_API_URL: 'http://longhorn-backend:9500',
     HTTP_PROXY: 'proxy:3128',
@@ -94,6 +90,7 @@ config('values are read in their units', () => {
   assert.is(read.imageBytesMax, 512 * 1024 * 1024)
   assert.is(read.idleTimeoutMs, 500)
   assert.is(read.sourceIdleTimeoutMs, 300_000)
+  assert.is(read.syncSendersMax, 1000)
   assert.is(read.shutdownGraceMs, 0)
   assert.equal(read.longhorn, { apiUrl: 'http://longhorn-backend:9500', authToken: undefined })
   assert.is(read.httpProxy, 'http://proxy:3128')
@@ -115,6 +112,7 @@ config('each bad value is one fault that says what was given and what is expecte
     MAX_CONCURRENT_INGESTS: '0',
     IDLE_TIMEOUT: '30',
     SOURCE_IDLE_TIMEOUT: '0s',
+    SYNC_SENDING_LIMIT: '1001',
     SHUTDOWN_GRACE_PERIOD: '25h',
     EXTRA_CA_FILE: '/nowhere/ca.pem',
   }

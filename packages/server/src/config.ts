@@ -70,6 +70,8 @@ export interface Config {
   downloads: { allow: string[]; deny: string[] }
   /** The folder of the secrets that requests may name. */
   sourceSecretsPath?: string
+  /** How many managers may sync one image from this server at a time. */
+  syncSendersMax: number
   shutdownGraceMs: number
   /** How fast bytes are hashed again, and how often that begins by itself. */
   scrub: { bytesPerSecond: number; intervalMs?: number }
@@ -129,6 +131,7 @@ const variables = z.object({
   DOWNLOAD_ALLOW: kind.addressRules.default([]),
   DOWNLOAD_DENY: kind.addressRules.default([]),
   SOURCE_SECRETS_DIR: kind.readableFolder.optional(),
+  SYNC_SENDING_LIMIT: kind.integer(1, 1000).default(3),
   SHUTDOWN_GRACE_PERIOD: kind.duration.default(30_000),
   SCRUB_INTERVAL: kind.interval.optional(),
   SCRUB_RATE: kind.size.default(scrubRateUsual),
@@ -245,6 +248,7 @@ function toConfig(values: Variables): Config {
     sourceIdleTimeoutMs: values.SOURCE_IDLE_TIMEOUT,
     downloads: { allow: values.DOWNLOAD_ALLOW, deny: values.DOWNLOAD_DENY },
     ...(values.SOURCE_SECRETS_DIR ? { sourceSecretsPath: values.SOURCE_SECRETS_DIR } : {}),
+    syncSendersMax: values.SYNC_SENDING_LIMIT,
     shutdownGraceMs: values.SHUTDOWN_GRACE_PERIOD,
     scrub: {
       bytesPerSecond: values.SCRUB_RATE,

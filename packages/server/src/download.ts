@@ -10,6 +10,7 @@ import { ErrorWithHeaders } from './problem.ts'
 import { readQuery, readSelection } from './query.ts'
 import { allowsRange, readRange } from './range.ts'
 import { type Current, answerConditions, sendBytes, validatorsOf } from './sending.ts'
+import { inSync } from './sync-senders.ts'
 import type { Front } from './upload.ts'
 import { fileName } from './view.ts'
 
@@ -28,9 +29,13 @@ export function addDownloadRoute(app: Hono<Env>, front: Front): void {
     const { version } = readSelection(readQuery(c, 'version'))
     const name = readName(c)
     const opened = await front.store.open(name, version === undefined ? {} : { version })
-    return (
-      (await redirect(c, front, opened)) ??
-      (await sendImage(c, front, opened, version !== undefined))
+    return await inSync(
+      c,
+      front.senders,
+      opened.image,
+      async () =>
+        (await redirect(c, front, opened)) ??
+        (await sendImage(c, front, opened, version !== undefined)),
     )
   })
 }

@@ -6,6 +6,7 @@ import type { Hono } from 'hono'
 import { sendImage } from './download.ts'
 import type { Env } from './front.ts'
 import { invalid } from './problem.ts'
+import { inSync } from './sync-senders.ts'
 import type { Front } from './upload.ts'
 
 export function addFileRoute(app: Hono<Env>, front: Front): void {
@@ -25,7 +26,9 @@ export function addFileRoute(app: Hono<Env>, front: Front): void {
     const { name, uuid } = ingest
     assertFileName(filename, name)
     // The same headers as long as the URL lives, whichever version names the bytes by then.
-    return await sendImage(c, front, await front.store.openFile(name, uuid), true, filename)
+    const opened = await front.store.openFile(name, uuid)
+    const send = () => sendImage(c, front, opened, true, filename)
+    return await inSync(c, front.senders, opened.image, send)
   })
 }
 

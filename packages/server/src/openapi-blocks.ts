@@ -1,7 +1,7 @@
 // The part of /openapi.json that is about block indexes.
 
 import { blockBytes, blockEntryBytes } from '@backing-image/core'
-import { guarded, header, problems, query, ref } from './openapi-parts.ts'
+import { guarded, header, problems, query, ref, syncHeader } from './openapi-parts.ts'
 import { type Schema, count, object, say, text } from './openapi-schemas.ts'
 
 const block = object({
@@ -34,6 +34,7 @@ export function blocksRoute(which: object[]): object {
       query('continue', { type: 'string' }, 'From the page before.'),
       header('If-None-Match', 'ETags of the binary form that the client has.'),
       header('If-Match', 'ETags, one of which must be that of the binary form.'),
+      syncHeader,
     ],
     responses: {
       200: {
@@ -44,7 +45,7 @@ export function blocksRoute(which: object[]): object {
         },
       },
       304: { description: 'The client has it already.' },
-      ...problems(400, ...guarded, 404, 412, 500, 503),
+      ...problems(400, ...guarded, 404, 412, 429, 500, 503),
     },
   }
   const summary = 'The SHA-256 of each 4 MiB, and which of them are all zeros.'

@@ -29,6 +29,12 @@ export function header(name: string, description: string): object {
   return { name, in: 'header', schema: { type: 'string' }, description }
 }
 
+/** Of what a sync reads. */
+export const syncHeader: object = header(
+  'X-Sync-Id',
+  'Of a sync: at most SYNC_SENDING_LIMIT different ones an image at a time; a further one is 429.',
+)
+
 /** Of all routes that stand behind a token. */
 export const guarded: number[] = [401, 403]
 

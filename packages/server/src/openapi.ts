@@ -12,6 +12,7 @@ import {
   problems,
   query,
   ref,
+  syncHeader,
 } from './openapi-parts.ts'
 import {
   nameSchema,
@@ -46,6 +47,7 @@ const downloadParameters = [
   header('If-Unmodified-Since', 'A date; 412 when the image is later.'),
   header('If-None-Match', 'ETags that the client has.'),
   header('If-Modified-Since', 'A date; a later image is sent.'),
+  syncHeader,
 ]
 
 const handedOver = {
@@ -57,7 +59,7 @@ const downloadResponses: Responses = {
   200: { description: 'The exact stored bytes.', content: binary },
   206: { description: 'The range that was asked for.', content: binary },
   304: { description: 'The client has these bytes already.' },
-  ...problems(403, 404, 412, 416, 500, 503),
+  ...problems(403, 404, 412, 416, 429, 500, 503),
 }
 
 function download(summary: string, parameters: object[], responses: Responses, more = {}): object {

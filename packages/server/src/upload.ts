@@ -11,6 +11,7 @@ import { invalid, unsupportedMedia } from './problem.ts'
 import { onlyOnce, readQueries } from './query.ts'
 import { troubleOf } from './reply.ts'
 import type { FileSigner } from './signature.ts'
+import type { SyncSenders } from './sync-senders.ts'
 import { type UploadOptions, readOptions, singleOptions } from './upload-options.ts'
 import { baseUrl, viewOf } from './view.ts'
 
@@ -21,6 +22,7 @@ const noticeTimeMs = 1000
 
 export interface Front extends Deps {
   gate: Gate
+  senders: SyncSenders
   signer: FileSigner
 }
 

@@ -45,6 +45,7 @@ export const testConfig: Config = {
   sourceIdleTimeoutMs: 300,
   // Sources of tests are on this machine.
   downloads: { allow: ['127.0.0.0/8', '::1'], deny: [] },
+  syncSendersMax: 3,
   shutdownGraceMs: 1000,
   scrub: { bytesPerSecond: 2 ** 40 },
   longhorn: undefined,
