@@ -1,92 +1,33 @@
-// Two whole servers, of which one syncs from the other: what passes between them, and what is there in
-// the end, whatever goes wrong on the way.
+// Two whole servers, of which one syncs from the other: what comes over, and how much of it has to pass
+// between them.
 
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash } from 'node:crypto'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { LocalBackend } from '@backing-image/backend-local'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { Relay } from './testing/relay.ts'
-import { type Serving, type Viewed, ask, askJson, put, serving } from './testing/serving.ts'
+import { askJson, put } from './testing/serving.ts'
+import { type Two, assertSame, blockBytes, change, diskOf, synced, two } from './testing/syncing.ts'
 
 const sync = suite('sync')
 
-const blockBytes = 4 * 1024 * 1024
-/** Nothing here is about silence. */
-const patient = { idleTimeoutMs: 60_000, sourceIdleTimeoutMs: 60_000 }
+const folder = mkdtempSync(join(tmpdir(), 'sync-'))
+sync.after(() => rmSync(folder, { recursive: true, force: true }))
 
-interface Two {
-  sender: Serving
-  receiver: Serving
-  /** Between them. */
-  relay: Relay
-}
-
-function two(claim: (rig: Two) => Promise<void>): () => Promise<void> {
-  return async () => {
-    const sender = await serving(patient)
-    const receiver = await serving(patient)
-    const relay = await Relay.start(sender.port)
-    try {
-      await claim({ sender, receiver, relay })
-    } finally {
-      await receiver.close()
-      await relay.stop()
-      await sender.close()
-    }
-  }
-}
-
-/** A disk of random blocks, each of which `zeros` makes empty. */
-function diskOf(blocks: number, zeros: readonly number[] = []): Buffer {
-  const disk = randomBytes(blocks * blockBytes - 1024)
-  disk.fill(0, 0, 512)
-  disk.writeUInt16LE(0xaa55, 510)
-  for (const block of zeros) disk.fill(0, block * blockBytes, (block + 1) * blockBytes)
-  return disk
-}
-
-async function accept(
-  server: Pick<Serving, 'port'>,
-  name: string,
-  parameters: object,
-  more: object = {},
-): Promise<string> {
-  const { status, headers, json } = await askJson(server, 'POST', '/v1/backing-images', {
-    body: JSON.stringify({ name, sourceType: 'sync', parameters, ...more }),
-    headers: { 'content-type': 'application/json' },
-  })
-  if (status !== 202) throw new Error(`${status} ${JSON.stringify(json)}`)
-  const { pathname, search } = new URL(headers.location ?? '')
-  return pathname + search
-}
-
-/** As it is when it is ready or has failed. */
-async function ended(server: Pick<Serving, 'port'>, path: string): Promise<Viewed> {
-  for (;;) {
-    const { json } = await askJson(server, 'GET', `${path}&wait=60`)
-    if (json.state === 'ready' || json.state === 'failed') return json
-  }
-}
-
-async function synced(
-  server: Pick<Serving, 'port'>,
-  name: string,
-  parameters: object,
-  more: object = {},
-): Promise<Viewed> {
-  return await ended(server, await accept(server, name, parameters, more))
-}
-
-async function assertSame(server: Pick<Serving, 'port'>, name: string, disk: Buffer) {
-  const { body } = await ask(server, 'GET', `/v1/backing-images/${name}/download`)
-  assert.ok(body.equals(disk), 'the bytes differ')
+async function onDisk(name: string): Promise<LocalBackend> {
+  const root = join(folder, name)
+  mkdirSync(root)
+  return await LocalBackend.open({ root, lowWaterBytes: 0 })
 }
 
 sync(
   'an image comes over with its size, digests, format and labels',
-  two(async ({ sender, receiver, relay }) => {
+  two(async ({ sender, receiver, from }) => {
     const disk = diskOf(2)
     const given = await put(sender, 'base?version=2024-1&label=os=debian&label=tier=a', disk)
-    const parameters = { from: `${relay.url}/`, name: 'base' }
+    const parameters = { from: `${from}/`, name: 'base' }
     const image = await synced(receiver, 'copy', parameters, { labels: { tier: 'b' } })
     assert.is(image.state, 'ready', image.message)
     assert.equal(
@@ -101,5 +42,101 @@ sync(
     assert.equal(receiver.problems, [])
   }),
 )
+
+sync(
+  'the same request again is the same image, as long as it is on its way and with its version after',
+  two(async ({ sender, receiver, from }) => {
+    await put(sender, 'base', diskOf(1))
+    const document = { name: 'copy', sourceType: 'sync', parameters: { from, name: 'base' } }
+    const post = async (parameters: object) =>
+      await askJson(receiver, 'POST', '/v1/backing-images', {
+        body: JSON.stringify({ ...document, parameters }),
+        headers: { 'content-type': 'application/json' },
+      })
+    const first = await post(document.parameters)
+    const image = await synced(receiver, 'other', document.parameters)
+    assert.is(image.state, 'ready')
+    const exact = { ...document.parameters, version: '1' }
+    const path = `/v1/backing-images/copy?uuid=${first.json.uuid}&wait=60`
+    assert.is((await askJson(receiver, 'GET', path)).json.state, 'ready')
+    const again = await post(exact)
+    assert.equal([first.status, again.status, again.json.uuid], [202, 200, first.json.uuid])
+    // The newest may be another one by now.
+    assert.is((await post(document.parameters)).status, 202)
+  }),
+)
+
+/** Runs a claim on two servers with disks of their own. */
+function onDisks(name: string, claim: (rig: Two) => Promise<void>): () => Promise<void> {
+  return async () => {
+    const senderBackend = await onDisk(`${name}-sender`)
+    const receiverBackend = await onDisk(`${name}-receiver`)
+    try {
+      await two(claim, { senderBackend, receiverBackend })()
+    } finally {
+      await Promise.all([senderBackend.close(), receiverBackend.close()])
+    }
+  }
+}
+
+sync(
+  'a new version of which 2 % have changed moves at most 3 % of its bytes',
+  onDisks('changed', async ({ sender, receiver, relay, from }) => {
+    const disk = diskOf(50, (block) => block % 5 !== 0)
+    await put(sender, 'base', disk)
+    const parameters = { from, name: 'base' }
+    assert.is((await synced(receiver, 'base', parameters)).state, 'ready')
+    change(disk, 23)
+    await put(sender, 'base', disk)
+    const before = relay.receivedBytes
+    const image = await synced(receiver, 'base', parameters)
+    assert.equal([image.state, image.version], ['ready', '2'], image.message)
+    const moved = relay.receivedBytes - before
+    assert.ok(moved >= blockBytes, `${moved} bytes can not be a block`)
+    assert.ok(moved <= 0.03 * disk.length, `${moved} of ${disk.length} bytes were moved`)
+    await assertSame(receiver, 'base', disk)
+  }),
+)
+
+sync(
+  'zeros cost nothing, neither on the wire nor on the disk',
+  onDisks('zeros', async ({ sender, receiver, relay, from }) => {
+    // The first block has the boot sector.
+    const disk = diskOf(40, (block) => block % 16 !== 1)
+    const dataBytes = 4 * blockBytes
+    await put(sender, 'base', disk)
+    const before = relay.receivedBytes
+    const image = await synced(receiver, 'base', { from, name: 'base' })
+    assert.is(image.state, 'ready', image.message)
+    const moved = relay.receivedBytes - before
+    assert.ok(moved <= 1.02 * dataBytes, `${moved} bytes were moved`)
+    assert.ok(image.realSize <= 1.02 * dataBytes, `${image.realSize} are allocated`)
+    await assertSame(receiver, 'base', disk)
+  }),
+)
+
+sync('what another image here has is not fetched, be it on another kind of store', async () => {
+  const receiverBackend = await onDisk('mixed')
+  try {
+    await two(
+      async ({ sender, receiver, relay, from }) => {
+        const disk = diskOf(4)
+        await put(sender, 'base', disk)
+        const other = diskOf(5)
+        disk.copy(other, 2 * blockBytes, blockBytes, 3 * blockBytes)
+        await put(receiver, 'other', other)
+        const before = relay.receivedBytes
+        const image = await synced(receiver, 'base', { from, name: 'base' })
+        assert.is(image.state, 'ready', image.message)
+        const moved = relay.receivedBytes - before
+        assert.ok(moved >= 2 * blockBytes && moved < 3.02 * blockBytes, `${moved} bytes`)
+        await assertSame(receiver, 'base', disk)
+      },
+      { receiverBackend },
+    )()
+  } finally {
+    await receiverBackend.close()
+  }
+})
 
 sync.run()
