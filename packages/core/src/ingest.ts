@@ -3,6 +3,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Bytes } from './backend.ts'
+import { removeBytes, stands } from './bytes.ts'
 import type { OwnJob } from './claim.ts'
 import { ImageError, asError, isImageError } from './errors.ts'
 import type { StoreEvents } from './event.ts'
@@ -13,7 +14,7 @@ import { bytesKey, layoutVersion } from './layout.ts'
 import type { Lookup } from './lookup.ts'
 import { endOf } from './outcome.ts'
 import type { Told } from './pull/source.ts'
-import { publish, removeBytes } from './publish.ts'
+import { publish } from './publish.ts'
 import { leavesTrace, receive } from './receive.ts'
 import { type Description, type Facts, type VersionRecord, freshId } from './record.ts'
 import {
@@ -25,6 +26,7 @@ import {
   refuse,
 } from './refuse.ts'
 import type { Rooms } from './rooms.ts'
+import { dropSpare, findShared } from './spare.ts'
 import { fail } from './sweep.ts'
 
 export interface IngestRequest {
@@ -49,7 +51,7 @@ export interface Ingested {
 }
 
 const publishTriesMax = 100
-const rollbackTriesMax = 5
+const rollbackTriesMax = 25
 const rollbackDelayMs = 200
 /** After so long an answer that stays unclear is given up. */
 const rollbackTimeoutMs = 20_000
@@ -126,17 +128,21 @@ export class Intake {
       const records = await this.#rooms.catalog.fresh(name)
       const old = records.find((record) => record.version === version)
       if (!old) continue
+      // Somebody looks whether the bytes may go, and takes the mark away when a record names them.
+      if (tries < rollbackTriesMax && !(await stands(this.#rooms.backend, old))) {
+        await delay(rollbackDelayMs)
+        continue
+      }
       const createdAt = new Date().toISOString()
       try {
         const record = await this.#publishNext(
-          { ...old, createdAt, rollbackOf: version },
+          { ...old, layout: layoutVersion, createdAt, rollbackOf: version },
           undefined,
           AbortSignal.timeout(rollbackTimeoutMs),
         )
         this.#events.image(imageOfRecord(record))
         return imageOfRecord(record)
       } catch (error) {
-        // Somebody looks whether the bytes may go, and takes the mark away when a record names them.
         if (!isImageError(error, 'aborted') || tries >= rollbackTriesMax) throw error
         await delay(rollbackDelayMs)
       }
@@ -176,6 +182,8 @@ export class Intake {
     told: Told = {},
   ): Promise<VersionRecord> {
     const { name, uuid, version, description, createdAt } = own.claim
+    const bytes = bytesKey(name, uuid)
+    const shared = await findShared(this.#rooms, facts)
     // A courtesy to whoever took over or cancelled; the marks are the fence.
     await this.#rooms.jobs.assertOwned(own)
     return await this.#publishNext(
@@ -190,7 +198,7 @@ export class Intake {
         version,
         uuid,
         sequence: 0,
-        keys: [bytesKey(name, uuid)],
+        keys: shared === undefined || shared === bytes ? [bytes] : [shared, bytes],
         createdAt,
         publishedAt: createdAt,
       },
@@ -218,7 +226,7 @@ export class Intake {
       const publishedAt = new Date().toISOString()
       const record = { ...base, id: freshId(), version, sequence, publishedAt }
       try {
-        await publish(this.#rooms.backend, record, { ...this.#rooms, signal })
+        await publish(this.#rooms, record, signal)
         this.#rooms.catalog.add(record)
         return record
       } catch (error) {
@@ -242,6 +250,8 @@ export class Intake {
     const { jobs, onProblem } = this.#rooms
     const { name, uuid } = own.claim
     try {
+      // While the job is there: should this process stop, whoever ends the job drops the spare.
+      await dropSpare(this.#rooms, record)
       jobs.release(own)
       await jobs.remove(name, uuid)
       for (const job of await jobs.list(name)) {
@@ -249,6 +259,8 @@ export class Intake {
       }
     } catch (error) {
       onProblem(asError(error))
+      // What is not done is left to the end of the lease.
+      jobs.release(own)
     }
     this.#lookup.forgetJobs()
     this.#events.image(imageOfRecord(record))
@@ -260,7 +272,7 @@ export class Intake {
    */
   async drop(own: OwnJob, error: unknown, options: { isPull?: boolean } = {}): Promise<void> {
     const { isPull = false } = options
-    const { backend, jobs, onProblem } = this.#rooms
+    const { jobs, onProblem } = this.#rooms
     const { name, uuid, epoch } = own.claim
     try {
       const job = await jobs.get(name, uuid)
@@ -269,7 +281,8 @@ export class Intake {
       // A pull that lost touch with its storage is gone on with, by whoever sees its lease run out.
       if (isPull && own.stopped === 'lost') return
       // A record that names them was created after all, though nobody could say so.
-      const isPublished = own.bytesGiven && !(await removeBytes(backend, name, uuid, this.#rooms))
+      const isPublished =
+        own.bytesGiven && (await removeBytes(this.#rooms, [{ name, uuid }])).length > 0
       const isSilent = !isPull && (error instanceof SameBytes || !leavesTrace(error))
       if (!job || job.cancelled || isPublished || isSilent) {
         jobs.release(own)

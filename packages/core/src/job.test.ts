@@ -27,7 +27,12 @@ interface Process {
 function process(medium: Town['medium'], draw?: () => string): Process {
   const backend = new MemoryBackend({ shared: medium })
   const problems: Error[] = []
-  const opened = new Jobs(backend, (error) => problems.push(error), draw)
+  const opened = new Jobs(
+    backend,
+    (error) => problems.push(error),
+    async () => false,
+    draw,
+  )
   running.push(opened)
   return { jobs: opened, backend, problems }
 }

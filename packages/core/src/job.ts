@@ -35,12 +35,22 @@ export class Jobs {
   readonly #own = new Map<string, OwnJob>()
   readonly #draw: () => string
   readonly #files: JobFiles
+  readonly #isPublished: (name: string, uuid: string) => Promise<boolean>
   readonly #timer: NodeJS.Timeout
   #ticks = 0
 
-  /** `draw` gives uuids, of which those in use are passed over. */
-  constructor(backend: Backend, onProblem: (error: Error) => void, draw: () => string = drawUuid) {
+  /**
+   * `draw` gives uuids, of which those in use are passed over; `isPublished` tells whether a record
+   * goes by one.
+   */
+  constructor(
+    backend: Backend,
+    onProblem: (error: Error) => void,
+    isPublished: (name: string, uuid: string) => Promise<boolean>,
+    draw: () => string = drawUuid,
+  ) {
     this.#backend = backend
+    this.#isPublished = isPublished
     this.#owner = hasOwners(backend) ? backend.owner : freshId()
     this.#onProblem = onProblem
     this.#draw = draw
@@ -222,7 +232,8 @@ export class Jobs {
         if (stat.key !== claimKey(name, uuid, 1)) return true
       }
     }
-    return false
+    // Where the same content was there already, nothing else is left of an ingest.
+    return await this.#isPublished(name, uuid)
   }
 
   async #beat(own: OwnJob): Promise<void> {

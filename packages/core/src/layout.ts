@@ -20,8 +20,8 @@
 import { randomBytes } from 'node:crypto'
 import { ImageError } from './errors.ts'
 
-/** The version of this layout, written into every record. */
-export const layoutVersion: number = 1
+/** The version of this layout, written into every record; those of version 1 are read, too. */
+export const layoutVersion: number = 2
 
 export const catalogPrefix = '.catalog/'
 export const jobsPrefix = '.jobs/'
@@ -78,13 +78,19 @@ export function drawUuid(): string {
   return randomBytes(4).toString('hex')
 }
 
+/** What one arrival of bytes, and whatever belongs to it, goes by. */
+export interface Ingest {
+  name: string
+  uuid: string
+}
+
 /** `<name>-<uuid>`: what the folders of one ingest are called. */
 export function ingestId(name: string, uuid: string): string {
   return `${name}-${uuid}`
 }
 
 /** The name and uuid in `<name>-<uuid>`; undefined when the text is not one of ours. */
-export function parseIngestId(id: string): { name: string; uuid: string } | undefined {
+export function parseIngestId(id: string): Ingest | undefined {
   const name = id.slice(0, -9)
   const uuid = id.slice(-8)
   if (id.at(-9) !== '-' || !uuidPattern.test(uuid)) return undefined
@@ -105,7 +111,7 @@ export function blocksKey(name: string, uuid: string): string {
 }
 
 /** The name and uuid that a bytes key names; undefined when it is no key of bytes. */
-export function parseBytesKey(key: string): { name: string; uuid: string } | undefined {
+export function parseBytesKey(key: string): Ingest | undefined {
   return key.endsWith('/backing') ? parseIngestId(key.slice(0, -'/backing'.length)) : undefined
 }
 
@@ -216,7 +222,7 @@ export function markKey(name: string, uuid: string, id: string): string {
 }
 
 /** The name and uuid that a mark of a remover forbids. */
-export function parseMarkKey(key: string): { name: string; uuid: string } | undefined {
+export function parseMarkKey(key: string): Ingest | undefined {
   const [, id = '', mark] = /^\.marks\/([^/]+)\/([^/]+)\.json$/.exec(key) ?? []
   return mark === undefined || mark === 'corrupt' ? undefined : parseIngestId(id)
 }
@@ -227,7 +233,7 @@ export function corruptKey(name: string, uuid: string): string {
 }
 
 /** The name and uuid of the bytes that a mark calls corrupt. */
-export function parseCorruptKey(key: string): { name: string; uuid: string } | undefined {
+export function parseCorruptKey(key: string): Ingest | undefined {
   const [, id] = /^\.marks\/([^/]+)\/corrupt\.json$/.exec(key) ?? []
   return id === undefined ? undefined : parseIngestId(id)
 }

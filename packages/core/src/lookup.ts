@@ -1,16 +1,17 @@
 // Finding images: which record or job a name, a version or a uuid means now. What is asked of one
 // name is asked of the store; the list of all names comes from memory and is at most 5 s old.
 
-import { type Backend, type Bytes, type PresignOptions, type Range, hasPresign } from './backend.ts'
+import { type Backend, type Bytes, type GetOptions, type PresignOptions } from './backend.ts'
+import { type Range, type Stat, hasPresign } from './backend.ts'
 import { type OpenedBlocks, openBlocks } from './block-file.ts'
+import { firstBytes } from './bytes.ts'
 import type { Catalog } from './catalog.ts'
 import type { Job } from './claim.ts'
-import { ImageError, isImageError, orUndefined } from './errors.ts'
+import { ImageError, isImageError } from './errors.ts'
 import type { StoreEvents } from './event.ts'
 import { type Image, imageOfJob, imageOfRecord } from './image.ts'
 import type { Jobs } from './job.ts'
 import { assertName, assertVersion } from './layout.ts'
-import { firstKey } from './publish.ts'
 import type { Description, VersionRecord } from './record.ts'
 import type { Rooms } from './rooms.ts'
 
@@ -41,22 +42,19 @@ export class Lookup {
   readonly #backend: Backend
   readonly #catalog: Catalog
   readonly #jobs: Jobs
-  readonly #onRefresh: () => Promise<void>
   #jobsSnapshot: { atMs: number; jobs: Job[] } | undefined
   #jobsRevision = 0
   #list: { revision: number; jobs: Job[]; images: Image[] } | undefined
 
-  /** `onRefresh` brings the catalog up to date. */
-  constructor(rooms: Rooms, onRefresh: () => Promise<void>) {
+  constructor(rooms: Rooms) {
     this.#backend = rooms.backend
     this.#catalog = rooms.catalog
     this.#jobs = rooms.jobs
-    this.#onRefresh = onRefresh
   }
 
   async get(name: string, select: Selection): Promise<Image> {
-    const record = await this.#record(name, select)
-    if (record) return imageOfRecord(record)
+    const found = await this.#record(name, select)
+    if (found) return imageOfRecord(found.record)
     const job = await this.#job(name, select)
     if (!job) throw notFound(name, select)
     if (select.state === 'ready') throw notReady(imageOfJob(job))
@@ -84,35 +82,32 @@ export class Lookup {
     const inFlight = (await this.#jobs.list(name)).filter((job) => !job.cancelled && !job.end)
     const [job] = newestJobs(inFlight)
     if (job) return { image: imageOfJob(job), description: job.claim.description }
-    const record = await this.#record(name, {})
+    const record = (await this.#record(name, {}))?.record
     return record && { image: imageOfRecord(record), description: record }
   }
 
   async open(name: string, select: Selection): Promise<OpenedImage> {
-    const record = await this.#published(name, select)
-    return this.#opened(record, await this.#keyOf(record), new Date(record.publishedAt))
+    const found = await this.#published(name, select)
+    return this.#opened(found, new Date(found.record.publishedAt))
   }
 
   /** The block index of those bytes. */
   async blocks(name: string, select: Selection): Promise<OpenedBlocks> {
-    const record = await this.#published(name, select)
-    return await openBlocks(this.#backend, record, await this.#keyOf(record))
+    const { record, bytes } = await this.#published(name, select)
+    return await openBlocks(this.#backend, record, bytes.key)
   }
 
   /** The bytes of one ingest, as long as any version names them: whichever it is, they look the same. */
   async openFile(name: string, uuid: string): Promise<OpenedImage> {
-    const record = await this.#record(name, { uuid })
-    if (!record) throw notFound(name, { uuid })
-    const key = await this.#keyOf(record)
-    const stat = await orUndefined(this.#backend.stat(key))
-    if (!stat) throw notFound(name, { uuid })
-    const seconds = Number(stat.modifiedAt / 1_000_000_000n)
-    return this.#opened(record, key, new Date(seconds * 1000))
+    const found = await this.#record(name, { uuid })
+    if (!found) throw notFound(name, { uuid })
+    const seconds = Number(found.bytes.modifiedAt / 1_000_000_000n)
+    return this.#opened(found, new Date(seconds * 1000))
   }
 
   /** What a get by each name gives, in name order. */
   async list(): Promise<Image[]> {
-    if (this.#catalog.ageMs() > listAgeMaxMs) await this.#onRefresh()
+    if (this.#catalog.ageMs() > listAgeMaxMs) await this.#catalog.refresh()
     const jobs = await this.jobs()
     const { revision } = this.#catalog
     if (this.#list?.revision === revision && this.#list.jobs === jobs) return this.#list.images
@@ -153,7 +148,7 @@ export class Lookup {
     if (!events.isHeard) return
     try {
       for (const select of [{ uuid }, { version }]) {
-        const record = await this.#record(name, select)
+        const record = (await this.#record(name, select))?.record
         // Who was told that it is ready must be told when it is deleted, however soon that is.
         if (record) this.#catalog.add(record)
         const job = record ? undefined : await this.#job(name, select)
@@ -169,7 +164,7 @@ export class Lookup {
   }
 
   /** The published version that is meant, and whose bytes are there. */
-  async #record(name: string, select: Selection): Promise<VersionRecord | undefined> {
+  async #record(name: string, select: Selection): Promise<Found | undefined> {
     assertName(name)
     if (select.version !== undefined) assertVersion(select.version)
     const records = (await this.#catalog.fresh(name)).filter(
@@ -183,14 +178,15 @@ export class Lookup {
     }
     for (const record of records) {
       // A record without bytes was never acknowledged.
-      if ((await firstKey(this.#backend, record)) !== undefined) return record
+      const bytes = await firstBytes(this.#backend, record)
+      if (bytes) return { record, bytes }
     }
     return undefined
   }
 
-  async #published(name: string, select: Selection): Promise<VersionRecord> {
-    const record = await this.#record(name, select)
-    if (record) return record
+  async #published(name: string, select: Selection): Promise<Found> {
+    const found = await this.#record(name, select)
+    if (found) return found
     const job = await this.#job(name, select)
     if (!job) throw notFound(name, select)
     throw notReady(imageOfJob(job))
@@ -206,26 +202,41 @@ export class Lookup {
     return newestJobs(jobs)[0]
   }
 
-  async #keyOf(record: VersionRecord): Promise<string> {
-    const key = (await firstKey(this.#backend, record)) ?? record.keys[0]
-    if (key === undefined) throw notFound(record.name, { version: record.version })
-    return key
-  }
-
-  #opened(record: VersionRecord, key: string, modifiedAt: Date): OpenedImage {
+  #opened({ record, bytes }: Found, modifiedAt: Date): OpenedImage {
     const backend = this.#backend
     return {
       image: imageOfRecord(record),
       modifiedAt,
       read: (range, signal) =>
-        backend.get(key, {
-          lend: true,
-          ...(range && { range }),
-          ...(signal && { signal }),
-        }),
-      ...(hasPresign(backend) && { presign: (options) => backend.presign(key, options) }),
+        this.#read(
+          { record, bytes },
+          {
+            lend: true,
+            ...(range && { range }),
+            ...(signal && { signal }),
+          },
+        ),
+      ...(hasPresign(backend) && { presign: (options) => backend.presign(bytes.key, options) }),
     }
   }
+
+  async #read({ record, bytes }: Found, options: GetOptions): Promise<Bytes> {
+    try {
+      return await this.#backend.get(bytes.key, options)
+    } catch (error) {
+      if (!isImageError(error, 'not_found')) throw error
+      // Who removes the shared bytes was faster than this reader: the spare is there then.
+      const other = await firstBytes(this.#backend, record)
+      if (!other || other.key === bytes.key) throw error
+      return await this.#backend.get(other.key, options)
+    }
+  }
+}
+
+/** A record, and the bytes that its readers get. */
+interface Found {
+  record: VersionRecord
+  bytes: Stat
 }
 
 const images = new WeakMap<VersionRecord, Image>()

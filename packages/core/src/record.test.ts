@@ -4,6 +4,7 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { isImageError } from './errors.ts'
+import { layoutVersion } from './layout.ts'
 import {
   type VersionRecord,
   compareNewestFirst,
@@ -21,7 +22,7 @@ const record = suite('record')
 function sample(overrides: Partial<VersionRecord> = {}): VersionRecord {
   return {
     ...description(),
-    layout: 1,
+    layout: layoutVersion,
     id: freshId(),
     name: 'jammy',
     version: '1',
@@ -112,10 +113,18 @@ record('a record that is not whole is refused, by the name of its key', () => {
   }
   assert.match(refusal(formatRecord(sample({ keys: [] }))), 'no whole version record')
   assert.match(refusal(formatRecord(sample({ sequence: 1.5 }))), 'no whole version record')
+  const strange = JSON.stringify({ ...sample(), keys: [7] })
+  assert.match(refusal(strange), 'no whole version record')
+})
+
+record('a record of the first layout is read as it is', () => {
+  const first = sample({ layout: 1 })
+  assert.equal(parseRecord('key', formatRecord(first)), first)
 })
 
 record('a record of another layout is refused, whatever is in it', () => {
-  assert.match(refusal(formatRecord(sample({ layout: 2 }))), 'layout 2')
+  assert.match(refusal(formatRecord(sample({ layout: 3 }))), 'layout 3')
+  assert.match(refusal(formatRecord(sample({ layout: 0 }))), 'layout 0')
   assert.match(refusal('{}'), 'layout undefined')
   assert.match(refusal('[]'), 'layout undefined')
 })

@@ -8,6 +8,9 @@ import { ImageError } from './errors.ts'
 import type { ImageFormat } from './format.ts'
 import { layoutVersion } from './layout.ts'
 
+/** Records of these versions of the layout are read. */
+const layoutsRead: readonly number[] = [1, layoutVersion]
+
 /** Where an image came from: Longhorn's words, and `rollback` is not one: it keeps its version's. */
 export const sourceTypes = [
   'download',
@@ -70,11 +73,14 @@ export interface VersionRecord extends Description, Facts {
   id: string
   name: string
   version: string
-  /** Of the ingest that brought the bytes; a rollback shares that of the version it points at. */
+  /** Of the ingest that brought it; a rollback shares that of the version it points at. */
   uuid: string
   /** One more than the highest that the publisher saw: the newest version has the highest. */
   sequence: number
-  /** Where the bytes are: readers use the first key that exists. */
+  /**
+   * Where the bytes are: readers use the first key that exists. The last is that of its own ingest;
+   * before it may stand one of the same content, of any name, which was there already.
+   */
   keys: string[]
   /** The version that a rollback points at. */
   rollbackOf?: string
@@ -87,8 +93,10 @@ export function freshId(): string {
   return randomBytes(8).toString('hex')
 }
 
+/** The keys stand at the beginning: one that was cut off still speaks of its bytes. */
 export function formatRecord(record: VersionRecord): string {
-  return `${JSON.stringify(record, null, 2)}\n`
+  const { layout, id, keys, ...others } = record
+  return `${JSON.stringify({ layout, id, keys, ...others }, null, 2)}\n`
 }
 
 /**
@@ -97,10 +105,10 @@ export function formatRecord(record: VersionRecord): string {
  */
 export function parseRecord(key: string, content: string): VersionRecord {
   const record = parseObject(key, content) as Partial<VersionRecord>
-  if (record.layout !== layoutVersion) {
+  if (!layoutsRead.includes(record.layout ?? 0)) {
     throw new ImageError(
       'data_loss',
-      `${key} has layout ${String(record.layout)}, this server reads ${layoutVersion}.`,
+      `${key} has layout ${String(record.layout)}, this server reads ${layoutsRead.join(' and ')}.`,
     )
   }
   const whole =
@@ -112,6 +120,7 @@ export function parseRecord(key: string, content: string): VersionRecord {
     Number.isSafeInteger(record.size) &&
     Array.isArray(record.keys) &&
     record.keys.length > 0 &&
+    record.keys.every((each) => typeof each === 'string') &&
     typeof record.checksums?.sha512 === 'string'
   if (!whole) throw new ImageError('data_loss', `${key} is no whole version record.`)
   return record as VersionRecord

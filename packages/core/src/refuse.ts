@@ -2,11 +2,12 @@
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Backend, hasProbe, hasSpace } from './backend.ts'
+import { firstBytes, stands } from './bytes.ts'
 import type { Digests } from './checksum.ts'
 import { ImageError } from './errors.ts'
 import type { IngestRequest } from './ingest.ts'
-import { assertName, assertVersion, parseBytesKey, recordKey } from './layout.ts'
-import { firstKey, isMarked, readRecord } from './publish.ts'
+import { assertName, assertVersion, recordKey } from './layout.ts'
+import { readRecord } from './publish.ts'
 import type { Jobs } from './job.ts'
 import type { VersionRecord } from './record.ts'
 import type { Rooms } from './rooms.ts'
@@ -142,11 +143,8 @@ async function published(
   version: string | undefined,
 ): Promise<VersionRecord | undefined> {
   const existing = records.find((record) => record.version === version)
-  if (!existing || (await firstKey(rooms.backend, existing)) !== undefined) return existing
-  for (const key of existing.keys) {
-    const bytes = parseBytesKey(key)
-    if (bytes) await removeBrokenRecords(rooms, bytes.name, bytes.uuid)
-  }
+  if (!existing || (await firstBytes(rooms.backend, existing)) !== undefined) return existing
+  await removeBrokenRecords(rooms, [existing])
   return undefined
 }
 
@@ -157,11 +155,12 @@ async function published(
 export async function assertStands(rooms: Rooms, record: VersionRecord): Promise<void> {
   const { name, version, uuid, id, rollbackOf } = record
   const endsAtMs = performance.now() + decisionTimeMs
-  while (await isMarked(rooms.backend, record)) {
+  for (;;) {
     const current = await readRecord(rooms.backend, recordKey(name, version))
     if (current?.id !== id) {
       throw new ImageError('aborted', `${name} ${version} was deleted meanwhile. Send it again.`)
     }
+    if (await stands(rooms.backend, record)) return
     // Who has published ends its job after that, and not before.
     if (rollbackOf === undefined && !(await rooms.jobs.get(name, uuid))) return
     if (performance.now() > endsAtMs) {

@@ -1,8 +1,10 @@
 // The way out: cancels the work, removes the records, then the bytes that no record names any more.
 
 import { ImageError } from './errors.ts'
-import { assertName, assertVersion, parseBytesKey, recordKey } from './layout.ts'
-import { markBytes, readRecord, removeMarked } from './publish.ts'
+import { type Grounds, type Marked, markBytes, markBytesOf, removeMarked } from './bytes.ts'
+import { assertName, assertVersion, recordKey } from './layout.ts'
+import { readRecord } from './publish.ts'
+import type { VersionRecord } from './record.ts'
 import { assertWritable } from './refuse.ts'
 import type { Rooms } from './rooms.ts'
 
@@ -28,31 +30,36 @@ export async function removeImage(
     throw new ImageError('not_found', `There is no image ${what}.`)
   }
   // Jobs first: a late owner finds the mark, or itself cancelled, and withdraws.
-  const uuids = new Set<string>()
+  const marked: Marked[] = []
   for (const { uuid, end } of work) {
     if (end) continue
     await jobs.cancel(name, uuid)
-    uuids.add(uuid)
+    marked.push(await markBytes(backend, { name, uuid }))
   }
-  for (const key of oldestFirst.flatMap((record) => record.keys)) {
-    const bytes = parseBytesKey(key)
-    if (bytes) uuids.add(bytes.uuid)
-  }
-  // Marks before records: should this process stop between them, the sweep still knows the bytes.
-  const marks = new Map<string, string>()
-  for (const uuid of uuids) marks.set(uuid, await markBytes(backend, name, uuid))
-  for (const record of oldestFirst) {
-    const key = recordKey(name, record.version)
-    const current = await readRecord(backend, key)
-    // Another delete may have been faster, and the label be that of a new image, whose bytes have no
-    // mark of ours.
-    if (current && current.id !== record.id) continue
-    if (current) await backend.delete(key)
-    catalog.remove(name, record.version)
-  }
-  await rooms.at?.('records removed')
-  for (const [uuid, mark] of marks) await removeMarked(backend, name, uuid, mark, rooms)
+  await removeRecords(rooms, oldestFirst, marked)
   for (const { uuid } of work) await jobs.remove(name, uuid)
   const gone = [...oldestFirst, ...work.map((job) => job.claim)]
   return [...new Set(gone.map((each) => each.version))]
+}
+
+/** Removes records, and whatever bytes of theirs, or under these marks, none names any more. */
+export async function removeRecords(
+  grounds: Grounds,
+  records: readonly VersionRecord[],
+  marked: readonly Marked[] = [],
+): Promise<void> {
+  const { backend, catalog } = grounds
+  // Marks before records: should this process stop between them, the sweep still knows the bytes.
+  const all = [...marked, ...(await markBytesOf(backend, records))]
+  for (const { name, version, id } of records) {
+    const key = recordKey(name, version)
+    const current = await readRecord(backend, key)
+    // Another delete may have been faster, and the label be that of a new image, whose bytes have no
+    // mark of ours.
+    if (current && current.id !== id) continue
+    if (current) await backend.delete(key)
+    catalog.remove(name, version)
+  }
+  await grounds.at?.('records removed')
+  await removeMarked(grounds, all)
 }

@@ -56,7 +56,9 @@ racing(
           const name = `race-${round}`
           const results = await Promise.allSettled(
             stores.map((store, index) =>
-              store.ingest(request(name, { version: 'v1' }), () => streamOf(disk(index, 1024))),
+              store.ingest(request(name, { version: 'v1' }), () =>
+                streamOf(disk(round * 2 + index, 1024)),
+              ),
             ),
           )
           const won = results.filter((each) => each.status === 'fulfilled')

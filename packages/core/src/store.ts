@@ -3,7 +3,7 @@
 
 import { type Backend, type Bytes, hasOwners } from './backend.ts'
 import type { OpenedBlocks } from './block-file.ts'
-import { Catalog } from './catalog.ts'
+import { Catalog, type CatalogChanges } from './catalog.ts'
 import type { Job } from './claim.ts'
 import { asError } from './errors.ts'
 import { StoreEvents, type StoreListener } from './event.ts'
@@ -63,15 +63,16 @@ export class ImageStore {
       if (!this.#isClosed) options.onProblem?.(error)
     }
     this.#rounds = new Rounds(onProblem)
+    const catalog = new Catalog(backend, onProblem, (changes) => this.#tellChanges(changes))
     this.#rooms = {
       backend,
-      catalog: new Catalog(backend, onProblem),
-      jobs: new Jobs(backend, onProblem),
+      catalog,
+      jobs: new Jobs(backend, onProblem, (name, uuid) => catalog.goesBy(name, uuid)),
       onProblem,
       ...(options.at && { at: options.at }),
     }
     this.#leases = new Leases(hasOwners(backend) ? backend : {})
-    this.#lookup = new Lookup(this.#rooms, () => this.#refresh())
+    this.#lookup = new Lookup(this.#rooms)
     this.#others = new OthersWork(this.#lookup, this.#events)
     const parts = {
       rooms: this.#rooms,
@@ -99,7 +100,7 @@ export class ImageStore {
     store.#rounds.every(sweepIntervalMs, () => store.sweep())
     if (!store.#isReadOnly) tendScrubs(store.scrubs, store.#rounds, options.scrub)
     // The first list should not have to wait; who asks before shares this look.
-    store.#refresh().catch((error: unknown) => store.#rooms.onProblem(asError(error)))
+    store.#rooms.catalog.refresh().catch((error: unknown) => store.#rooms.onProblem(asError(error)))
     return store
   }
 
@@ -276,11 +277,12 @@ export class ImageStore {
   /** Keeps the list young for who asked for it, and tells listeners what others did. */
   async #look(): Promise<void> {
     const isWatched = this.#events.isHeard || performance.now() - this.#listedAtMs < listInterestMs
-    if (isWatched && this.#rooms.catalog.ageMs() > listAgeMs) await this.#refresh()
+    if (isWatched && this.#rooms.catalog.ageMs() > listAgeMs) {
+      await this.#rooms.catalog.refresh()
+    }
   }
 
-  async #refresh(): Promise<void> {
-    const { added, removed } = await this.#rooms.catalog.refresh()
+  #tellChanges({ added, removed }: CatalogChanges): void {
     if (!this.#events.isHeard) return
     for (const record of added) this.#events.image(imageOfRecord(record))
     for (const { name, version } of removed) this.#events.deleted(name, version)

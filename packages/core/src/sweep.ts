@@ -11,10 +11,13 @@ import {
   readAll,
 } from './backend.ts'
 import type { Job, OwnJob } from './claim.ts'
+import { type Mark, firstBytes, isHeld, isThere, removeBytes } from './bytes.ts'
 import { orUndefined } from './errors.ts'
 import type { Jobs } from './job.ts'
 import {
+  type Ingest,
   bytesKey,
+  ingestId,
   isOwnForm,
   jobsPrefix,
   marksPrefix,
@@ -23,9 +26,10 @@ import {
   parseMarkKey,
   recordKey,
 } from './layout.ts'
-import { type Mark, firstKey, readRecord, removeBytes } from './publish.ts'
-import { freshId, parseObject } from './record.ts'
+import { readRecord } from './publish.ts'
+import { type VersionRecord, freshId, parseObject } from './record.ts'
 import type { Rooms } from './rooms.ts'
+import { dropSpare } from './spare.ts'
 
 const nsPerHour = 3_600_000_000_000n
 const failureAgeMaxNs = 24n * nsPerHour
@@ -63,13 +67,14 @@ export async function checkStorage(backend: Backend): Promise<void> {
  * it becomes `failed`. Returns the failed job, if that is what it is now.
  */
 export async function settle(rooms: Rooms, job: Job): Promise<Job | undefined> {
-  const { backend, catalog, jobs } = rooms
+  const { catalog, jobs } = rooms
   const { name, uuid } = job
   const own = await jobs.takeOver(job)
   if (!own) return undefined
   try {
-    const published = (await catalog.fresh(name)).some((record) => record.uuid === uuid)
-    if (!published) await removeBytes(backend, name, uuid, rooms)
+    const published = (await catalog.fresh(name)).find((record) => record.uuid === uuid)
+    if (published) await dropSpare(rooms, published)
+    else await removeBytes(rooms, [{ name, uuid }])
     if (published || job.cancelled) {
       await jobs.remove(name, uuid)
       return undefined
@@ -115,7 +120,7 @@ export async function sweep(rooms: Rooms): Promise<void> {
   await sweepUnfinished(backend, jobs, nowNs)
   await pruneFailures(jobs, nowNs)
   await sweepStrayJobFiles(backend, nowNs)
-  await sweepMarks(rooms, nowNs)
+  await sweepMarks(rooms, await allMarks(backend), nowNs)
 }
 
 /** Unfinished puts first, then their jobs: one that begins meanwhile is not looked at. */
@@ -161,33 +166,65 @@ function folderOf(key: string): string {
   return key.slice(0, key.lastIndexOf('/'))
 }
 
+async function allMarks(backend: Backend): Promise<Stat[]> {
+  const marks: Stat[] = []
+  for await (const stat of backend.list(marksPrefix)) marks.push(stat)
+  return marks
+}
+
 /**
  * Marks go after a week; before that each forbids new references. Bytes that a paused owner stored
  * under a mark are removed, and so is a record that was never acknowledged: its bytes are gone.
  */
-async function sweepMarks(rooms: Rooms, nowNs: bigint): Promise<void> {
-  const { backend } = rooms
-  const marks: Stat[] = []
-  for await (const stat of backend.list(marksPrefix)) marks.push(stat)
-  for (const mark of marks) await sweepMark(rooms, mark, nowNs)
+export async function sweepMarks(
+  rooms: Rooms,
+  marks: readonly Stat[],
+  nowNs: bigint,
+): Promise<void> {
+  const { backend, jobs } = rooms
+  const marked = new Map<string, Ingest>()
+  const own: { stat: Stat; id: string }[] = []
+  for (const stat of marks) {
+    const ingest = parseMarkKey(stat.key)
+    if (!ingest) continue
+    const id = ingestId(ingest.name, ingest.uuid)
+    marked.set(id, ingest)
+    own.push({ stat, id })
+  }
+  const gone = new Set<string>()
+  const nobodys = new Map<string, Ingest>()
+  for (const [id, ingest] of marked) {
+    const { name, uuid } = ingest
+    if (!(await isThere(backend, bytesKey(name, uuid)))) gone.add(id)
+    if (await isNobodys(jobs, name, uuid)) nobodys.set(id, ingest)
+  }
+  const kept = await removeBytes(
+    rooms,
+    [...nobodys].filter(([id]) => !gone.has(id)).map(([, ingest]) => ingest),
+  )
+  const named = new Set(kept.map(({ name, uuid }) => ingestId(name, uuid)))
+  await removeRecordsOf(
+    rooms,
+    [...marked].filter(([id]) => gone.has(id)).map(([, { name, uuid }]) => bytesKey(name, uuid)),
+  )
+  for (const { stat, id } of own) {
+    const ingest = nobodys.get(id)
+    const isOld = nowNs - stat.modifiedAt > markAgeMaxNs
+    // A remover that was killed may have left the empty folder of bytes that it took away.
+    if (isOld && gone.has(id) && ingest) await backend.delete(bytesKey(ingest.name, ingest.uuid))
+    if (isOld || (named.has(id) && (await isDeadOnes(backend, stat.key)))) {
+      await backend.delete(stat.key)
+    }
+  }
 }
 
-/** One of those, be it anybody's. */
-export async function sweepMark(rooms: Rooms, mark: Stat, nowNs: bigint): Promise<void> {
-  const { backend, jobs } = rooms
-  const bytes = parseMarkKey(mark.key)
-  if (!bytes) return
-  const { name, uuid } = bytes
-  const there = await orUndefined(backend.stat(bytesKey(name, uuid)))
-  if (there && (await isNobodys(jobs, name, uuid))) {
-    const isNamed = !(await removeBytes(backend, name, uuid, rooms))
-    if (isNamed && (await isDeadOnes(backend, mark.key))) await backend.delete(mark.key)
-  }
-  if (!there) await removeBrokenRecords(rooms, name, uuid)
-  if (nowNs - mark.modifiedAt <= markAgeMaxNs) return
-  // A remover that was killed may have left the empty folder of bytes that it took away.
-  if (!there && (await isNobodys(jobs, name, uuid))) await backend.delete(bytesKey(name, uuid))
-  await backend.delete(mark.key)
+/** Removes the records that name any of these keys, and no bytes that are there. */
+async function removeRecordsOf(rooms: Rooms, keys: readonly string[]): Promise<void> {
+  if (keys.length === 0) return
+  const gone = new Set(keys)
+  const records = (await rooms.catalog.look()).records()
+  const broken = records.filter((record) => record.keys.some((key) => gone.has(key)))
+  await removeBrokenRecords(rooms, broken)
 }
 
 /** Whether the remover that put the mark is dead for certain: it will not wake and go on. */
@@ -198,16 +235,39 @@ export async function isDeadOnes(backend: Backend, mark: string): Promise<boolea
   return owner !== undefined && (await backend.isGone(owner))
 }
 
-/** Removes the records that name only bytes which are gone: they were not acknowledged. */
-export async function removeBrokenRecords(rooms: Rooms, name: string, uuid: string): Promise<void> {
+/** Removes those of the records whose bytes are all gone: they were not acknowledged. */
+export async function removeBrokenRecords(
+  rooms: Rooms,
+  records: readonly VersionRecord[],
+): Promise<void> {
   const { backend, catalog } = rooms
-  const bytes = bytesKey(name, uuid)
-  const broken = (await catalog.fresh(name)).filter((record) => record.keys.includes(bytes))
-  for (const record of broken) {
-    if ((await firstKey(backend, record)) !== undefined) continue
+  for (const record of records) {
+    if ((await firstBytes(backend, record)) !== undefined) continue
     const key = recordKey(record.name, record.version)
     if ((await readRecord(backend, key))?.id !== record.id) continue
     await backend.delete(key)
     catalog.remove(record.name, record.version)
   }
+}
+
+/**
+ * Finds the spares that were left: of a publisher that found the shared bytes marked, or that a failing
+ * storage kept from it. Deletes them, unless only a list is wanted. Returns their keys.
+ */
+export async function sweepSpares(
+  rooms: Rooms,
+  options: { isDryRun?: boolean } = {},
+): Promise<string[]> {
+  const { backend, catalog, jobs } = rooms
+  const found: string[] = []
+  for (const record of (await catalog.look()).records()) {
+    const [shared, spare] = record.keys
+    if (shared === undefined || spare === undefined) continue
+    // Its publisher, if there still is one, does it itself.
+    const isOver = async (): Promise<boolean> => await isNobodys(jobs, record.name, record.uuid)
+    if (!(await isThere(backend, spare)) || !(await isOver())) continue
+    const isLeft = options.isDryRun ? await isHeld(backend, shared) : await dropSpare(rooms, record)
+    if (isLeft) found.push(spare)
+  }
+  return found
 }

@@ -4,7 +4,7 @@
 import { bytesOf, readAll } from '../backend.ts'
 import { isImageError, orUndefined } from '../errors.ts'
 import { configKey, ingestId } from '../layout.ts'
-import { removeBytes } from '../publish.ts'
+import { removeBytes } from '../bytes.ts'
 import { type VersionRecord, formatBackingConfig, parseObject } from '../record.ts'
 import { type Finding, type ScrubContext, type Step, mended } from './finding.ts'
 import { listRoot } from './folders.ts'
@@ -107,6 +107,6 @@ async function* wrongConfig(context: ScrubContext, bytes: NamedBytes): AsyncGene
   yield await mended(context, finding, async () => {
     await backend.put(configKey(name, uuid), bytesOf(content))
     // A remover that was faster has left nothing but what was just written.
-    if (!(await lookAgain(context, bytes))) await removeBytes(backend, name, uuid, context.rooms)
+    if (!(await lookAgain(context, bytes))) await removeBytes(context.rooms, [{ name, uuid }])
   })
 }

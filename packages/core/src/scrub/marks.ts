@@ -3,7 +3,7 @@
 import type { Stat } from '../backend.ts'
 import { orUndefined } from '../errors.ts'
 import { marksPrefix, parseCorruptKey, parseMarkKey } from '../layout.ts'
-import { markAgeMaxNs, sweepMark } from '../sweep.ts'
+import { markAgeMaxNs, sweepMarks } from '../sweep.ts'
 import { type Finding, type ScrubContext, type Step, mended } from './finding.ts'
 import { Notes } from './notes.ts'
 
@@ -42,5 +42,5 @@ async function* old(context: ScrubContext, mark: Stat): AsyncGenerator<Finding> 
     ...parseMarkKey(mark.key),
     what: `${mark.key} is over a week old: nobody waits for it any more.`,
   }
-  yield await mended(context, found, async () => await sweepMark(rooms, mark, nowNs))
+  yield await mended(context, found, async () => await sweepMarks(rooms, [mark], nowNs))
 }

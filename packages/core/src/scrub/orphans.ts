@@ -5,7 +5,7 @@ import type { Stat } from '../backend.ts'
 import type { Job } from '../claim.ts'
 import { orUndefined } from '../errors.ts'
 import { bytesKey, configKey, ingestId, marksPrefix, parseMarkKey } from '../layout.ts'
-import { removeBytes } from '../publish.ts'
+import { removeBytes } from '../bytes.ts'
 import { isDeadOnes } from '../sweep.ts'
 import { type Finding, type ScrubContext, type Step, isLeft, mended } from './finding.ts'
 import { type Folder, type Root, listRoot } from './folders.ts'
@@ -77,7 +77,7 @@ async function* ours(
   const what = `No record names the bytes in ${ingestId(name, uuid)}, and ${why}.`
   const found: Finding = { step, level: isOver ? 'fault' : 'note', key, name, uuid, what }
   yield await mended(context, found, async () => {
-    await removeBytes(rooms.backend, name, uuid, rooms)
+    await removeBytes(rooms, [{ name, uuid }])
   })
 }
 

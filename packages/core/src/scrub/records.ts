@@ -1,6 +1,7 @@
 // The step that looks at the records: whether each can be read, and whether its bytes are there.
 
 import type { Stat } from '../backend.ts'
+import { firstBytes } from '../bytes.ts'
 import { asError, isImageError } from '../errors.ts'
 import {
   catalogPrefix,
@@ -11,7 +12,7 @@ import {
   parseRecordKey,
   recordKey,
 } from '../layout.ts'
-import { firstKey, readRecord } from '../publish.ts'
+import { readRecord } from '../publish.ts'
 import type { VersionRecord } from '../record.ts'
 import { removeBrokenRecords } from '../sweep.ts'
 import { type Finding, type ScrubContext, type Step, isLeft, mended } from './finding.ts'
@@ -79,7 +80,7 @@ async function* withoutBytes(
   record: VersionRecord,
 ): AsyncGenerator<Finding> {
   const { rooms } = context
-  if ((await firstKey(rooms.backend, record)) !== undefined) return
+  if ((await firstBytes(rooms.backend, record)) !== undefined) return
   const marks = await marksOf(context, record)
   // Last of all: a remover marks first, and removes the record before the bytes.
   if (!(await stillStands(context, record))) return
@@ -96,10 +97,7 @@ async function* withoutBytes(
   const isOld = await isLeft(context, marks.reduce(oldest))
   const what = `${name} ${version} names only bytes that were deleted: it was never acknowledged.`
   yield await mended(context, { ...about, level: isOld ? 'fault' : 'note', what }, async () => {
-    for (const key of record.keys) {
-      const bytes = parseBytesKey(key)
-      if (bytes) await removeBrokenRecords(rooms, bytes.name, bytes.uuid)
-    }
+    await removeBrokenRecords(rooms, [record])
   })
 }
 

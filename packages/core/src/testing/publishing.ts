@@ -1,26 +1,43 @@
-// Publishers and removers of one image's bytes, as actors for the explorer.
+// Publishers and removers of the same content, as actors for the explorer. Version 1 of one name owns the
+// bytes; what other names publish shares them, and has a spare of its own.
 
-import type { Backend } from '../backend.ts'
-import { ImageError } from '../errors.ts'
-import { blocksKey, bytesKey, configKey, layoutVersion, recordKey } from '../layout.ts'
-import { markBytes, publish, removeMarked } from '../publish.ts'
-import { type VersionRecord, formatRecord } from '../record.ts'
 import { strict as assert } from 'node:assert'
+import type { Backend } from '../backend.ts'
+import { type Grounds, removeBytes } from '../bytes.ts'
+import { Catalog } from '../catalog.ts'
+import { type Ingest, blocksKey, bytesKey, configKey, layoutVersion, recordKey } from '../layout.ts'
+import { type Step, publish } from '../publish.ts'
+import { type VersionRecord, formatRecord } from '../record.ts'
+import { removeRecords } from '../remove.ts'
+import { dropSpare } from '../spare.ts'
 import { type Actor, type Explored, explore } from './explore.ts'
 
-export const name: string = 'ab'
-export const uuid: string = '0000abcd'
-export const bytes: string = bytesKey(name, uuid)
+/** The ingest that brought the bytes that are shared, and two of the same content. */
+export const owning: Ingest = { name: 'ab', uuid: '0000abcd' }
+export const sharing: Ingest = { name: 'cd', uuid: '1111abcd' }
+export const alsoSharing: Ingest = { name: 'ef', uuid: '2222abcd' }
 
-export function record(version: string, id: string = `id-${version}`): VersionRecord {
+export const bytes: string = keyOf(owning)
+
+function keyOf({ name, uuid }: Ingest): string {
+  return bytesKey(name, uuid)
+}
+
+/** The record of an ingest, whose bytes come first unless it shares those of the owning one. */
+export function record(
+  { name, uuid }: Ingest = owning,
+  version: string = '1',
+  id: string = `id-${version}`,
+): VersionRecord {
+  const own = bytesKey(name, uuid)
   return {
     layout: layoutVersion,
     id,
     name,
     version,
     uuid,
-    sequence: Number(version),
-    keys: [bytes],
+    sequence: 1,
+    keys: own === bytes ? [own] : [bytes, own],
     sourceType: 'upload',
     parameters: {},
     labels: {},
@@ -40,82 +57,128 @@ export function record(version: string, id: string = `id-${version}`): VersionRe
   }
 }
 
-export const publisher: (version: string) => Actor = (version: string): Actor => ({
-  name: `publisher-${version}`,
-  run: (backend) => publish(backend, record(version)),
-})
-
-/** Once it has withdrawn its record it stops: what comes then is what every remover does. */
-const stoppingPublisher = (version: string): Actor => ({
-  name: `publisher-${version}`,
-  run: (backend) =>
-    publish(backend, record(version), {
-      at: (step) => {
-        if (step === 'mark put') throw new ImageError('aborted', 'stopped')
-      },
-    }),
-})
-
-/** Was asked to remove a version; or none, as a sweeper. */
-export const remover: (label: string, version?: string) => Actor = (
-  label: string,
-  version?: string,
-): Actor => ({
-  name: `remover-${label}`,
-  async run(backend: Backend) {
-    const mark = await markBytes(backend, name, uuid)
-    if (version !== undefined) await backend.delete(recordKey(name, version))
-    await removeMarked(backend, name, uuid, mark)
-  },
-})
-
-// Longhorn's record and the index beside the bytes are left out: no publisher or remover reads them.
-export const stored: ReadonlyMap<string, string> = new Map([[bytes, 'x']])
-export const unread: { unread: string[] } = {
-  unread: [configKey(name, uuid), blocksKey(name, uuid)],
+/** What one process knows at first: nothing. */
+export function groundsOf(backend: Backend): Grounds {
+  const onProblem = (error: Error): never => {
+    throw error
+  }
+  return { backend, catalog: new Catalog(backend, onProblem) }
 }
-export const published: ReadonlyMap<string, string> = new Map([
-  ...stored,
-  [recordKey(name, '9'), formatRecord(record('9'))],
-])
 
-/** At every moment: what was acknowledged and is still there has its bytes. */
-export function assertNothingLost(versions: readonly string[], state: Explored): void {
-  versions.forEach((version, index) => {
-    const isThere = state.objects.has(recordKey(name, version))
-    if (state.outcomes[index] === 'done' && isThere) {
-      assert.ok(state.objects.has(bytes), `${version} was acknowledged and has no bytes`)
-    }
+export const acknowledged = 'acknowledged'
+
+export interface Publisher extends Actor {
+  record: VersionRecord
+}
+
+/** Acknowledges, and then drops the spare, if there is one. */
+export function publisher(
+  published: VersionRecord,
+  drop: (grounds: Grounds, record: VersionRecord) => Promise<unknown> = dropSpare,
+): Publisher {
+  return {
+    name: `publisher-${published.name}-${published.version}-${published.id}-`,
+    record: published,
+    async run(backend, tell) {
+      const grounds = groundsOf(backend)
+      const at = (step: Step): void => {
+        if (step === 'published') tell(acknowledged)
+      }
+      await publish({ ...grounds, at }, published)
+      await drop(grounds, published)
+    },
+  }
+}
+
+/** Was asked to remove versions, which may not even be there yet. */
+export function remover(label: string, records: readonly VersionRecord[]): Actor {
+  return {
+    name: `remover-${label}-`,
+    run: (backend) => removeRecords(groundsOf(backend), records),
+  }
+}
+
+/** Removes bytes that no record names, as who takes work over or sweeps. */
+export function sweeper(label: string, ...ingests: Ingest[]): Actor {
+  return {
+    name: `sweeper-${label}-`,
+    run: (backend) => removeBytes(groundsOf(backend), ingests),
+  }
+}
+
+/** The bytes of ingests, and records that are published. */
+export function stored(
+  ingests: readonly Ingest[],
+  records: readonly VersionRecord[] = [],
+): Map<string, string> {
+  return new Map([
+    ...ingests.map((ingest): [string, string] => [keyOf(ingest), 'x']),
+    ...records.map((each): [string, string] => [
+      recordKey(each.name, each.version),
+      formatRecord(each),
+    ]),
+  ])
+}
+
+/** What stands beside the bytes is left out: nobody reads it here. */
+export const unread: { unread: string[] } = {
+  unread: [owning, sharing, alsoSharing].flatMap(({ name, uuid }) => [
+    configKey(name, uuid),
+    blocksKey(name, uuid),
+  ]),
+}
+
+/** At every moment: what was acknowledged and is still there has bytes. */
+export function assertNothingLost(records: readonly VersionRecord[], state: Explored): void {
+  records.forEach((each, index) => {
+    if (state.told[index] !== acknowledged) return
+    if (state.objects.get(recordKey(each.name, each.version)) !== formatRecord(each)) return
+    const isReadable = each.keys.some((key) => state.objects.has(key))
+    assert.ok(isReadable, `${each.name} ${each.version} was acknowledged and has no bytes`)
   })
 }
 
-/** Two publishers and as many removers, in every order: nothing acknowledged is ever lost. */
-export async function assertPublishingSafe(sweepers: string[]): Promise<void> {
-  let acknowledged = 0
-  let withdrawn = 0
-  let finished = 0
-  const publishers = [stoppingPublisher('1'), stoppingPublisher('2')]
-  const actors = [...publishers, remover('a', '1'), ...sweepers.map((label) => remover(label))]
+/** Once all are done: each record has bytes, and all bytes have a record. */
+export function assertNothingLeft(state: Explored): void {
+  const named = new Set<string>()
+  for (const [key, content] of state.objects) {
+    if (!key.startsWith('.catalog/')) continue
+    const { keys } = JSON.parse(content) as VersionRecord
+    assert.ok(
+      keys.some((each) => state.objects.has(each)),
+      `${key} is left without bytes`,
+    )
+    for (const each of keys) named.add(each)
+  }
+  for (const key of state.objects.keys()) {
+    if (key.endsWith('/backing')) assert.ok(named.has(key), `${key} is left, and named by none`)
+  }
+}
+
+/** Publishers and others in every order: nothing is ever lost, and in the end nothing is left. */
+export async function assertPublishingSafe(
+  objects: ReadonlyMap<string, string>,
+  publishers: readonly Publisher[],
+  others: readonly Actor[],
+): Promise<number> {
+  const records = publishers.map((each) => each.record)
+  const seen = { acknowledged: 0, withdrawn: 0, finished: 0 }
   const states = await explore(
-    stored,
-    actors,
+    objects,
+    [...publishers, ...others],
     (state) => {
-      assertNothingLost(['1', '2'], state)
-      const [first, second] = state.outcomes
-      if (first === 'done' || second === 'done') acknowledged += 1
-      if (first === 'aborted' || second === 'aborted') withdrawn += 1
-      if (state.outcomes.some((outcome) => outcome === undefined)) return
-      finished += 1
-      // Nobody asked for the second one to go.
-      if (second === 'done') assert.ok(state.objects.has(recordKey(name, '2')))
-      if (second === 'aborted') assert.ok(!state.objects.has(recordKey(name, '2')))
-      for (const version of ['1', '2']) {
-        const isThere = state.objects.has(recordKey(name, version))
-        if (isThere) assert.ok(state.objects.has(bytes), 'a record without bytes is left')
-      }
+      assertNothingLost(records, state)
+      if (state.told.includes(acknowledged)) seen.acknowledged += 1
+      if (state.outcomes.includes('aborted')) seen.withdrawn += 1
+      if (state.outcomes.includes(undefined)) return
+      seen.finished += 1
+      assertNothingLeft(state)
     },
-    { ...unread, alike: sweepers.length },
+    unread,
   )
-  assert.ok(states > 1000, `only ${states} states`)
-  assert.ok(acknowledged > 0 && withdrawn > 0 && finished > 0)
+  assert.ok(
+    Object.values(seen).every((count) => count > 0),
+    JSON.stringify(seen),
+  )
+  return states
 }

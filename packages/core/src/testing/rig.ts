@@ -2,7 +2,7 @@
 // is left on the medium afterwards.
 
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Backend, Bytes } from '../backend.ts'
+import { type Backend, type Bytes, readAll } from '../backend.ts'
 import { Catalog } from '../catalog.ts'
 import { ImageError } from '../errors.ts'
 import { StoreEvents } from '../event.ts'
@@ -12,7 +12,7 @@ import { type IngestRequest, Intake } from '../ingest.ts'
 import { Jobs } from '../job.ts'
 import { blocksKey, bytesKey, configKey, recordKey } from '../layout.ts'
 import { Lookup } from '../lookup.ts'
-import type { Description } from '../record.ts'
+import { type Description, type VersionRecord, parseRecord } from '../record.ts'
 import type { Rooms } from '../rooms.ts'
 import { ImageStore } from '../store.ts'
 import type { StoreOptions } from '../store-options.ts'
@@ -34,9 +34,10 @@ export function engine(
   const problems: Error[] = []
   const onProblem = (error: Error): void => void problems.push(error)
   const catalog = new Catalog(backend, onProblem)
-  const rooms = { backend, catalog, jobs: new Jobs(backend, onProblem), onProblem }
+  const jobs = new Jobs(backend, onProblem, (name, uuid) => catalog.goesBy(name, uuid))
+  const rooms = { backend, catalog, jobs, onProblem }
   rooms.jobs.close()
-  const lookup = new Lookup(rooms, async () => void (await catalog.refresh()))
+  const lookup = new Lookup(rooms)
   const intake = new Intake({ rooms, lookup, events: new StoreEvents(), hasher })
   return { intake, rooms, problems }
 }
@@ -149,6 +150,23 @@ export function keysOf(image: { name: string; version: string; uuid: string }): 
   const { name, version, uuid } = image
   const beside = [bytesKey(name, uuid), configKey(name, uuid), blocksKey(name, uuid)]
   return [recordKey(name, version), ...beside]
+}
+
+/** The whole of a version, or of the newest. */
+export async function bytesOf(store: ImageStore, name: string, version?: string): Promise<Buffer> {
+  const { read } = await store.open(name, version === undefined ? {} : { version })
+  return await readAll(await read())
+}
+
+/** The keys of all bytes. */
+export function copies(town: Town): string[] {
+  return town.keys().filter((key) => key.endsWith('/backing'))
+}
+
+/** A version record as it stands on the medium. */
+export function recordOf(town: Town, name: string, version: string = '1'): VersionRecord {
+  const key = recordKey(name, version)
+  return parseRecord(key, town.text(key))
 }
 
 /** Takes a disk in. */
