@@ -16,7 +16,7 @@ import { endOf } from './outcome.ts'
 import type { Told } from './pull/source.ts'
 import { publish } from './publish.ts'
 import { leavesTrace, receive } from './receive.ts'
-import { type Description, type Facts, type VersionRecord, freshId } from './record.ts'
+import { type Facts, type VersionRecord, freshId } from './record.ts'
 import {
   SameBytes,
   assertFree,
@@ -25,30 +25,10 @@ import {
   assertWritable,
   refuse,
 } from './refuse.ts'
+import type { IngestRequest, Ingested } from './request.ts'
 import type { Rooms } from './rooms.ts'
 import { dropSpare, findShared } from './spare.ts'
 import { fail } from './sweep.ts'
-
-export interface IngestRequest {
-  name: string
-  /** Given by the client; else one more than the highest that counts. */
-  version?: string
-  description: Description
-  /** How many bytes will come, when known. */
-  size?: number
-  /** The most bytes that are taken. */
-  sizeMax: number
-  /** Only when the name has no image yet. */
-  mustBeNew?: boolean
-  /** What comes compressed is unpacked on the way; absent: it is refused. */
-  decompress?: 'auto'
-}
-
-export interface Ingested {
-  image: Image
-  /** False when the same bytes had been published under that version before. */
-  created: boolean
-}
 
 const publishTriesMax = 100
 const rollbackTriesMax = 25

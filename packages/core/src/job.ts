@@ -195,7 +195,7 @@ export class Jobs {
   async beatAll(withPending: boolean = true): Promise<void> {
     const limit = pLimit(beatsAtOnce)
     const beating = this.ownJobs().filter((own) => withPending || own.state !== 'pending')
-    await Promise.all(beating.map((own) => limit(() => this.#beat(own))))
+    await Promise.all(beating.map((own) => limit(() => this.beat(own))))
   }
 
   close(): void {
@@ -236,7 +236,8 @@ export class Jobs {
     return await this.#isPublished(name, uuid)
   }
 
-  async #beat(own: OwnJob): Promise<void> {
+  /** Says how far own work is, and looks whether it may go on; never rejects. */
+  async beat(own: OwnJob): Promise<void> {
     const { name, uuid, epoch } = own.claim
     // Before the store is asked: one that hangs never answers.
     if (performance.now() - own.beatAtMs > beatSilenceMaxMs) {

@@ -53,12 +53,14 @@ export async function pull(work: PullWork): Promise<Pulled> {
     try {
       return await tryOnce(work, rest)
     } catch (error) {
-      if (signal.aborted || attempt >= attemptsMax || !mayGoOn(error)) throw error
+      // On a disk what was left is copied: without it there may be room.
+      const isTight = rest !== undefined && isImageError(error, 'resource_exhausted')
+      if (signal.aborted || attempt >= attemptsMax || !(isTight || mayGoOn(error))) throw error
       work.onTrouble(asError(error))
       await delay(attemptDelayMs * 2 ** (attempt - 1), undefined, { signal })
-      const isOver = error instanceof SourceChanged || isImageError(error, 'aborted')
+      const isGone = error instanceof SourceChanged || isImageError(error, 'aborted')
       // From another edition, or of an upload that has gone, nothing can be used.
-      rest = isOver ? undefined : await findRest(work)
+      rest = isGone || isTight ? undefined : await findRest(work)
       if (!rest) own.isDurable(0)
     }
   }
@@ -161,10 +163,17 @@ async function findRest({ rooms, own }: PullWork): Promise<Rest | undefined> {
 
 /** A store does not know of which edition the bytes are that were left: those of others must go first. */
 async function discardRests({ rooms, own }: PullWork): Promise<void> {
-  const { backend } = rooms
+  const { backend, jobs } = rooms
   if (!hasUnfinished(backend)) return
   const key = bytesKey(own.claim.name, own.claim.uuid)
-  for await (const put of backend.unfinished()) if (put.key === key) await backend.discard(put.id)
+  let count = 0
+  for await (const put of backend.unfinished()) {
+    if (put.key !== key) continue
+    await backend.discard(put.id)
+    count += 1
+  }
+  // A successor must not take what comes now for what the last beat told of.
+  if (count > 0) await jobs.beat(own)
 }
 
 /** Bytes that are left exactly once, whether they were read, begun or never looked at. */

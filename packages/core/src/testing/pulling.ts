@@ -2,7 +2,7 @@
 
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Image } from '../image.ts'
-import type { IngestRequest } from '../ingest.ts'
+import type { IngestRequest } from '../request.ts'
 import { DownloadSource } from '../pull/download-source.ts'
 import type { PullOptions } from '../pull/pulls.ts'
 import type { Parameters } from '../record.ts'

@@ -3,7 +3,7 @@
 
 import { blockBytes } from '../../blocks.ts'
 import type { Image } from '../../image.ts'
-import type { IngestRequest } from '../../ingest.ts'
+import type { IngestRequest } from '../../request.ts'
 import { AddressRules } from '../../source/address-rules.ts'
 import { Fetcher } from '../../source/fetcher.ts'
 import type { ImageStore } from '../../store.ts'
