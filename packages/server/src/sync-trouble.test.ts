@@ -96,6 +96,7 @@ sync('a receiver that dies in mid-transfer is gone on for by another one', async
         const image = await ended(heir, job)
         assert.is(image.state, 'ready', image.message)
         await assertSame(heir, 'copy', disk)
+        await heir.store.sweep()
         assert.is(shared.unfinished.size, 0)
       } finally {
         await heir.close()
@@ -104,6 +105,36 @@ sync('a receiver that dies in mid-transfer is gone on for by another one', async
     { receiverBackend: dying },
   )()
 })
+
+sync(
+  'where as many sync as may it waits for its turn, which is no failure',
+  two(
+    async ({ sender, receiver, relay, from }) => {
+      const disk = diskOf(2)
+      await put(sender, 'base', disk)
+      const headers = { 'x-sync-id': 'other', range: 'bytes=0-0' }
+      const path = '/v1/backing-images/base/download'
+      assert.is((await ask(sender, 'GET', path, { headers })).status, 206)
+      const job = await accept(receiver, 'copy', { from, name: 'base' })
+      const told = () => receiver.lines.filter(({ msg }) => msg === 'job is tried again')
+      await eventually(() => told().length > 0)
+      assert.match(String(told()[0]?.['message']), /wait for a turn \(429\)/)
+      // Nobody is remembered by a sender that is started anew.
+      const next = await servingOn(sender.backend, patient)
+      relay.port = next.port
+      relay.cut()
+      try {
+        const image = await ended(receiver, job)
+        assert.is(image.state, 'ready', image.message)
+        await assertSame(receiver, 'copy', disk)
+        assert.is(told().length, 1)
+      } finally {
+        await next.close()
+      }
+    },
+    { senderConfig: { syncSendersMax: 1 } },
+  ),
+)
 
 sync(
   'an image that is deleted over there in mid-transfer fails, and says so',

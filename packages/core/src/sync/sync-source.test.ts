@@ -84,13 +84,13 @@ sync(
   syncing(imageOf(...older), async (rig) => {
     const { town, manager, open } = rig
     const { store } = await open()
-    const { uuid } = await upload(store, 'copy', manager.disk)
+    const { uuid } = await upload(store, 'copy', imageOf(...newer))
     const body = town.medium.objects.get(bytesKey('copy', uuid))?.body ?? Buffer.alloc(0)
     body[3 * blockBytes + 7] = 255 - (body[3 * blockBytes + 7] ?? 0)
     const image = await rig.sync(store)
     assert.is(image.state, 'ready', image.message)
     await assertBytes(store, 'copy', manager.disk)
-    assert.equal(fetched(rig), [3])
+    assert.equal(new Set(fetched(rig)), new Set([2, 3]))
     assert.match(rig.troubles[0]?.message ?? '', /not what its block index says/)
   }),
 )

@@ -24,11 +24,15 @@ The server fetches the image by itself, and goes on after a restart. To store a 
 "upload". Source types and their parameters:
   download  url, checksumUrl (a SHA256SUMS or the like beside the image), decompress (auto or never),
             credential (the name of a secret in the server's SOURCE_SECRETS_DIR)
+  sync      from (the URL of another manager), name (of the image there), version (there; default: its
+            newest), credential (the name of a secret that holds its token)
 
-Example:
+Examples:
   $ backing-image-manager backing-image create debian --source-type download \\
       --parameters url=https://mirror.example.org/debian.qcow2 \\
-      --parameters checksumUrl=https://mirror.example.org/SHA512SUMS`
+      --parameters checksumUrl=https://mirror.example.org/SHA512SUMS
+  $ backing-image-manager backing-image create debian --source-type sync \\
+      --parameters from=https://images.example.org --parameters name=debian`
 
 export function addCreate(group: Command, terminal: Terminal): void {
   const description = 'make an image from a source that the server reads'
