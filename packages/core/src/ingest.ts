@@ -27,7 +27,7 @@ import {
 } from './refuse.ts'
 import type { IngestRequest, Ingested } from './request.ts'
 import type { Rooms } from './rooms.ts'
-import { dropSpare, findShared } from './spare.ts'
+import { dropSpare, keysFor } from './spare.ts'
 import { fail } from './sweep.ts'
 
 const publishTriesMax = 100
@@ -162,8 +162,7 @@ export class Intake {
     told: Told = {},
   ): Promise<VersionRecord> {
     const { name, uuid, version, description, createdAt } = own.claim
-    const bytes = bytesKey(name, uuid)
-    const shared = await findShared(this.#rooms, facts)
+    const keys = await keysFor(this.#rooms, bytesKey(name, uuid), facts)
     // A courtesy to whoever took over or cancelled; the marks are the fence.
     await this.#rooms.jobs.assertOwned(own)
     return await this.#publishNext(
@@ -178,7 +177,7 @@ export class Intake {
         version,
         uuid,
         sequence: 0,
-        keys: shared === undefined || shared === bytes ? [bytes] : [shared, bytes],
+        keys,
         createdAt,
         publishedAt: createdAt,
       },
@@ -261,10 +260,9 @@ export class Intake {
       // A pull that lost touch with its storage is gone on with, by whoever sees its lease run out.
       if (isPull && own.stopped === 'lost') return
       // A record that names them was created after all, though nobody could say so.
-      const isPublished =
-        own.bytesGiven && (await removeBytes(this.#rooms, [{ name, uuid }])).length > 0
+      const kept = own.bytesGiven ? await removeBytes(this.#rooms, [{ name, uuid }]) : []
       const isSilent = !isPull && (error instanceof SameBytes || !leavesTrace(error))
-      if (!job || job.cancelled || isPublished || isSilent) {
+      if (!job || job.cancelled || kept.length > 0 || isSilent) {
         jobs.release(own)
         await jobs.remove(name, uuid)
         return

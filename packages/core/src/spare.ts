@@ -28,20 +28,21 @@ export interface Content {
 }
 
 /**
- * The key of bytes of this content that a new record may name, if there are any: some record's first
- * key, there, whole, and about to be removed by nobody. Never fails for the storage's sake: to miss one
- * costs a copy, and nothing else.
+ * What a new record names whose own bytes are under `own`: before those, where there are any, bytes of
+ * the same content that are some record's first, whole, and about to be removed by nobody. Never fails
+ * for the storage's sake: to miss them costs a copy, and nothing else.
  */
-export async function findShared(rooms: Rooms, content: Content): Promise<string | undefined> {
+export async function keysFor(rooms: Rooms, own: string, content: Content): Promise<string[]> {
   const { backend, catalog, onProblem } = rooms
   try {
     // Mostly the content is new, and only a look at the store can tell.
     const known = await firstShared(backend, catalog.known(), content)
-    return known ?? (await firstShared(backend, (await catalog.look()).records(), content))
+    const shared = known ?? (await firstShared(backend, (await catalog.look()).records(), content))
+    return shared === undefined || shared === own ? [own] : [shared, own]
   } catch (error) {
     if (!isImageError(error)) throw error
     onProblem(error)
-    return undefined
+    return [own]
   }
 }
 

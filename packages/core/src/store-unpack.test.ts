@@ -201,6 +201,7 @@ unpacking(
       assert.equal([image.expectedChecksum, image.expected], [told, expected[0]])
       const config: unknown = JSON.parse(town.text(configKey('jammy', image.uuid)))
       assert.is((config as { expectedChecksum: string }).expectedChecksum, told)
+      await store.remove('jammy')
     }
   }),
 )

@@ -2,12 +2,11 @@
 // faults to plant.
 
 import { setTimeout as pause } from 'node:timers/promises'
-import { bytesKey } from '../layout.ts'
 import type { Finding } from '../scrub/finding.ts'
 import type { ScrubReport } from '../scrub/report.ts'
 import type { ScrubOptions, ScrubRequest } from '../scrub/scrubs.ts'
 import type { ImageStore } from '../store.ts'
-import { type Instance, type Town, latch, put } from './rig.ts'
+import { type Instance, type Town, latch, put, recordOf } from './rig.ts'
 
 /** Scrubs a store; resolves with the whole report. */
 export async function scrubbed(
@@ -78,9 +77,10 @@ export async function midway(
 ): Promise<Instance & { id: string; go: () => void }> {
   const instance = await town.open({ scrub: options })
   const image = await put(instance.store, 'jammy', 1)
+  const [bytes] = recordOf(town, 'jammy', image.version).keys
   const [reached, held] = [latch(), latch()]
   instance.backend.before = async (verb, key) => {
-    if (verb !== 'get' || key !== bytesKey('jammy', image.uuid)) return
+    if (verb !== 'get' || key !== bytes) return
     reached.open()
     await held.opened
   }
