@@ -47,3 +47,9 @@ export function chooseBody(label, random, largestMiB) {
   const rounded = random() < 0.5 ? size - (size % 512) : size
   return random() < 0.3 ? sparseBody(label, rounded, random) : randomBody(label, rounded)
 }
+
+/** A body that others send, too, under any name: a store keeps it once. */
+export function commonBody(random) {
+  const number = between(random, 1, 3)
+  return randomBody(`common ${number}`, number * 100 * kibibyte)
+}

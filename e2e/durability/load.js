@@ -3,7 +3,7 @@
 // answered goes into the model.
 
 import { setTimeout as delay } from 'node:timers/promises'
-import { between, chooseBody, pick, randomBody } from './bodies.js'
+import { between, chooseBody, commonBody, pick, randomBody } from './bodies.js'
 import { listVersions, postForm, put, remove, rollback, sha512Of } from './client.js'
 
 const names = ['alpine', 'base', 'base-grub', 'debian_12.x', 'fedora', 'k3s-node', 'windows']
@@ -114,6 +114,7 @@ export class Load {
   }
 
   #body() {
+    if (this.#random() < 0.2) return commonBody(this.#random)
     this.#sent += 1
     return chooseBody(`${this.#label} ${this.#sent}`, this.#random, this.#largestMiB)
   }

@@ -11,14 +11,16 @@ export function looseEnds({ sizes, records, foreign = [], emptyFolders = [] }) {
   const found = []
   const keys = [...sizes.keys()].toSorted((a, b) => (a < b ? -1 : 1))
   const named = new Set()
-  for (const { name, version, uuid, size, keys: bytes } of records) {
-    const folder = `${name}-${uuid}`
-    named.add(folder)
-    for (const key of bytes) {
-      if (!sizes.has(key)) found.push(`${name} ${version} names ${key}, which is not there.`)
-      else if (sizes.get(key) !== size) found.push(`${key} has not the ${size} bytes of it.`)
+  for (const { name, version, size, keys: bytes } of records) {
+    // Bytes that it shares, and its own, which go when nobody needs them.
+    const there = bytes.filter((key) => sizes.has(key))
+    if (there.length === 0) found.push(`${name} ${version} names ${bytes}, which is not there.`)
+    for (const key of there) {
+      const [folder] = key.split('/')
+      named.add(folder)
+      if (sizes.get(key) !== size) found.push(`${key} has not the ${size} bytes of it.`)
+      if (!sizes.has(`${folder}/backing.cfg`)) found.push(`${folder} has no backing.cfg.`)
     }
-    if (!sizes.has(`${folder}/backing.cfg`)) found.push(`${folder} has no backing.cfg.`)
   }
   const unnamed = (folder) =>
     ingestPattern.test(folder) && !named.has(folder) && !foreign.includes(folder)

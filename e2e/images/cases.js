@@ -262,5 +262,5 @@ function withPassword(url) {
 /** The plain file in the storage folder that holds the bytes of an image. */
 function storedFile(storage, name) {
   const record = JSON.parse(readFileSync(join(storage, '.catalog', name, '1.json'), 'utf8'))
-  return join(storage, `${name}-${record.uuid}`, 'backing')
+  return join(storage, record.keys[0])
 }

@@ -1,7 +1,7 @@
 // Many clients that do everything to a few hot names and a long tail of others, on any server.
 
 import { setTimeout as delay } from 'node:timers/promises'
-import { between, pick, randomBody, seeded } from '../durability/bodies.js'
+import { between, commonBody, pick, randomBody, seeded } from '../durability/bodies.js'
 
 const kibibyte = 1024
 const givenVersions = ['stable', '2026.1', '7']
@@ -60,6 +60,10 @@ export class Traffic {
   }
 
   #body(random) {
+    return random() < 0.2 ? commonBody(random) : this.#freshBody(random)
+  }
+
+  #freshBody(random) {
     const { largeShare, largeBytes, seed } = this.#options
     this.#bodies += 1
     const size =
@@ -88,7 +92,7 @@ export class Traffic {
     const { changes, counts, fleet, journal, model } = this.#context
     this.#races += 1
     const version = `race-${this.#races}`
-    const bodies = [this.#body(random), this.#body(random)]
+    const bodies = [this.#body(random), this.#freshBody(random)]
     const beganAt = performance.now()
     const answers = await Promise.all(
       Array.from({ length: between(random, 2, 6) }, async () => {
