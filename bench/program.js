@@ -18,7 +18,9 @@ const packages = {
   openssl: 'openssl',
   radosgw: 'radosgw ceph-common',
   rclone: 'rclone',
+  rsync: 'rsync',
   sha512sum: 'coreutils',
+  sync: 'coreutils',
 }
 
 /** Daemons live where the PATH of a user does not lead. */

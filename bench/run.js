@@ -17,9 +17,10 @@ import * as memory from './memory.js'
 import { endAll, packageOfMissing } from './program.js'
 import * as s3 from './s3.js'
 import * as sparse from './sparse.js'
+import * as sync from './sync.js'
 import * as upload from './upload.js'
 
-const benches = { upload, sparse, download, memory, many, s3 }
+const benches = { upload, sparse, download, memory, many, s3, sync }
 /** What the kernel calls a file system in memory (statfs(2)). */
 const tmpfsMagic = 0x01021994
 
