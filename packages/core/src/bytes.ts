@@ -3,6 +3,7 @@
 
 import { type Backend, type Stat, bytesOf, hasOwners } from './backend.ts'
 import { orUndefined } from './errors.ts'
+import { deleteHealed } from './healed.ts'
 import {
   type Ingest,
   blocksKey,
@@ -145,4 +146,5 @@ export async function deleteBytes(grounds: Grounds, { name, uuid }: Ingest): Pro
   await at?.('config deleted')
   await backend.delete(bytesKey(name, uuid))
   await at?.('bytes deleted')
+  await deleteHealed(backend, { name, uuid })
 }

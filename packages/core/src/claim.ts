@@ -18,6 +18,8 @@ export interface Claim {
   /** Bytes to come, when known. */
   size?: number
   description: Description
+  /** The key of corrupt bytes that the work is to replace: it makes no image. */
+  heals?: string
   createdAt: string
 }
 
@@ -132,4 +134,6 @@ export interface NewJob {
   versionGiven: boolean
   size?: number
   description: Description
+  /** See Claim. */
+  heals?: string
 }

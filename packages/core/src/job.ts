@@ -104,9 +104,16 @@ export class Jobs {
     return this.#take(claim, state)
   }
 
-  /** All jobs as the store has them now; with a name, those of it. Own ones as they really stand. */
+  /**
+   * The work on images as the store has it now; with a name, that on it. Own work as it really stands.
+   */
   async list(name?: string): Promise<Job[]> {
-    return await this.#files.list(name)
+    return (await this.#files.list(name)).filter((job) => job.claim.heals === undefined)
+  }
+
+  /** All work, be it on no image. */
+  async all(): Promise<Job[]> {
+    return await this.#files.list()
   }
 
   /** One job as the store has it now; undefined when nothing claims it. */
@@ -203,7 +210,7 @@ export class Jobs {
   }
 
   #claim(work: NewJob | Claim, uuid: string, epoch: number, createdAt: string): Claim {
-    const { name, version, versionGiven, description, size } = work
+    const { name, version, versionGiven, description, size, heals } = work
     return {
       layout: layoutVersion,
       name,
@@ -214,6 +221,7 @@ export class Jobs {
       versionGiven,
       ...(size === undefined ? {} : { size }),
       description,
+      ...(heals === undefined ? {} : { heals }),
       createdAt,
     }
   }

@@ -2,9 +2,8 @@
 // name is asked of the store; the list of all names comes from memory and is at most 5 s old.
 
 import { type Backend, type Bytes, type GetOptions, type PresignOptions } from './backend.ts'
-import { type Range, type Stat, hasPresign } from './backend.ts'
+import { type Range, hasPresign } from './backend.ts'
 import { type OpenedBlocks, openBlocks } from './block-file.ts'
-import { firstBytes } from './bytes.ts'
 import type { Catalog } from './catalog.ts'
 import type { Job } from './claim.ts'
 import { ImageError, isImageError } from './errors.ts'
@@ -12,8 +11,10 @@ import type { StoreEvents } from './event.ts'
 import { type Image, imageOfJob, imageOfRecord } from './image.ts'
 import type { Jobs } from './job.ts'
 import { assertName, assertVersion } from './layout.ts'
+import { compareText, merged, newestJobs } from './order.ts'
 import type { Description, VersionRecord } from './record.ts'
 import type { Rooms } from './rooms.ts'
+import { Corruptions, type Found, findBytes, imageOfFound } from './sound.ts'
 
 /** Which image of a name is meant; nothing given means the newest. */
 export interface Selection {
@@ -42,6 +43,7 @@ export class Lookup {
   readonly #backend: Backend
   readonly #catalog: Catalog
   readonly #jobs: Jobs
+  readonly #corruptions: Corruptions
   #jobsSnapshot: { atMs: number; jobs: Job[] } | undefined
   #jobsRevision = 0
   #list: { revision: number; jobs: Job[]; images: Image[] } | undefined
@@ -50,11 +52,13 @@ export class Lookup {
     this.#backend = rooms.backend
     this.#catalog = rooms.catalog
     this.#jobs = rooms.jobs
+    this.#corruptions = new Corruptions(rooms.backend)
   }
 
   async get(name: string, select: Selection): Promise<Image> {
     const found = await this.#record(name, select)
-    if (found) return imageOfRecord(found.record)
+    if (found?.corruption && select.state === 'ready') throw notReady(imageOfFound(found))
+    if (found) return imageOfFound(found)
     const job = await this.#job(name, select)
     if (!job) throw notFound(name, select)
     if (select.state === 'ready') throw notReady(imageOfJob(job))
@@ -74,7 +78,9 @@ export class Lookup {
       .filter((job) => job.end)
       .toSorted((a, b) => ((a.endedAtNs ?? 0n) > (b.endedAtNs ?? 0n) ? -1 : 1))
       .map((job) => imageOfJob(job))
-    return [...inFlight, ...merged(records.map(imageOfRecord), failed)]
+    await this.#corruptions.look()
+    const shown = await Promise.all(records.map((record) => this.#shown(record)))
+    return [...inFlight, ...merged(shown, failed)]
   }
 
   /** The newest work in flight of a name, else its newest published version, with what was asked for. */
@@ -101,6 +107,7 @@ export class Lookup {
   async openFile(name: string, uuid: string): Promise<OpenedImage> {
     const found = await this.#record(name, { uuid })
     if (!found) throw notFound(name, { uuid })
+    if (found.corruption) throw notReady(imageOfFound(found))
     const seconds = Number(found.bytes.modifiedAt / 1_000_000_000n)
     return this.#opened(found, new Date(seconds * 1000))
   }
@@ -108,10 +115,11 @@ export class Lookup {
   /** What a get by each name gives, in name order. */
   async list(): Promise<Image[]> {
     if (this.#catalog.ageMs() > listAgeMaxMs) await this.#catalog.refresh()
+    if (this.#corruptions.ageMs() > listAgeMaxMs) await this.lookForCorruption()
     const jobs = await this.jobs()
     const { revision } = this.#catalog
     if (this.#list?.revision === revision && this.#list.jobs === jobs) return this.#list.images
-    const images = this.#catalog.names().map((name) => imageOfNewest(this.#catalog.newest(name)))
+    const images = await Promise.all(this.#catalog.names().map((name) => this.#newestOf(name)))
     const unpublished = newestJobs(jobs).filter((job) => !this.#catalog.newest(job.name))
     const all = [
       ...images.filter((image) => image !== undefined),
@@ -120,6 +128,31 @@ export class Lookup {
     if (unpublished.length > 0) all.sort((a, b) => compareText(a.name, b.name))
     this.#list = { revision, jobs, images: all }
     return all
+  }
+
+  /** Looks which bytes are corrupt. Returns the images that are told otherwise than before. */
+  async lookForCorruption(): Promise<Image[]> {
+    const changed = await this.#corruptions.look()
+    if (changed.size === 0) return []
+    this.#list = undefined
+    const concerned = [...this.#catalog.known()].filter((record) =>
+      this.#corruptions.concerns(record, changed),
+    )
+    return await Promise.all(concerned.map((record) => this.#shown(record, true)))
+  }
+
+  /** As it is ready, or has failed since; where nothing is known against its bytes, that is not asked. */
+  async #shown(record: VersionRecord, isDoubtful = false): Promise<Image> {
+    if (!isDoubtful && !this.#corruptions.concerns(record)) return imageOfRecord(record)
+    return imageOfFound((await findBytes(this.#backend, record)) ?? { record })
+  }
+
+  /** What the list says of a name: for nearly all of them, what is in memory. */
+  async #newestOf(name: string): Promise<Image | undefined> {
+    const record = this.#catalog.newest(name)
+    if (!record || !this.#corruptions.concerns(record)) return imageOfNewest(record)
+    const found = await this.#record(name, {})
+    return found && imageOfFound(found)
   }
 
   /** Jobs that are not cancelled, at most 2 s old. */
@@ -148,11 +181,12 @@ export class Lookup {
     if (!events.isHeard) return
     try {
       for (const select of [{ uuid }, { version }]) {
-        const record = (await this.#record(name, select))?.record
+        const found = await this.#record(name, select)
+        const record = found?.record
         // Who was told that it is ready must be told when it is deleted, however soon that is.
         if (record) this.#catalog.add(record)
         const job = record ? undefined : await this.#job(name, select)
-        if (record) events.image(imageOfRecord(record))
+        if (found) events.image(imageOfFound(found))
         else if (job) events.image(imageOfJob(job))
         if (record || job) return
       }
@@ -176,16 +210,20 @@ export class Lookup {
     if (select.uuid !== undefined) {
       records.sort((a, b) => Number('rollbackOf' in a) - Number('rollbackOf' in b))
     }
+    let corrupt: Found | undefined
     for (const record of records) {
       // A record without bytes was never acknowledged.
-      const bytes = await firstBytes(this.#backend, record)
-      if (bytes) return { record, bytes }
+      const found = await findBytes(this.#backend, record)
+      const isMeant = select.version !== undefined || select.uuid !== undefined
+      if (found && (isMeant || !found.corruption)) return found
+      corrupt ??= found
     }
-    return undefined
+    return corrupt
   }
 
   async #published(name: string, select: Selection): Promise<Found> {
     const found = await this.#record(name, select)
+    if (found?.corruption) throw notReady(imageOfFound(found))
     if (found) return found
     const job = await this.#job(name, select)
     if (!job) throw notFound(name, select)
@@ -226,17 +264,11 @@ export class Lookup {
     } catch (error) {
       if (!isImageError(error, 'not_found')) throw error
       // Who removes the shared bytes was faster than this reader: the spare is there then.
-      const other = await firstBytes(this.#backend, record)
-      if (!other || other.key === bytes.key) throw error
-      return await this.#backend.get(other.key, options)
+      const other = await findBytes(this.#backend, record)
+      if (!other || other.corruption || other.bytes.key === bytes.key) throw error
+      return await this.#backend.get(other.bytes.key, options)
     }
   }
-}
-
-/** A record, and the bytes that its readers get. */
-interface Found {
-  record: VersionRecord
-  bytes: Stat
 }
 
 const images = new WeakMap<VersionRecord, Image>()
@@ -249,40 +281,6 @@ function imageOfNewest(record: VersionRecord | undefined): Image | undefined {
   const image = imageOfRecord(record)
   images.set(record, image)
   return image
-}
-
-/** The newest job of each name: work in flight before what failed. */
-function newestJobs(jobs: readonly Job[]): Job[] {
-  const newest = new Map<string, Job>()
-  for (const job of jobs) {
-    const other = newest.get(job.name)
-    if (!other || isNewer(job, other)) newest.set(job.name, job)
-  }
-  return [...newest.values()]
-}
-
-function isNewer(job: Job, other: Job): boolean {
-  if (!job.end !== !other.end) return !job.end
-  return compareText(job.claim.createdAt, other.claim.createdAt) > 0
-}
-
-/**
- * What is published in its own order, which the sequence gives, and each failure before the first
- * that was published before it failed.
- */
-function merged(published: readonly Image[], failed: readonly Image[]): Image[] {
-  const all: Image[] = []
-  let next = 0
-  for (const image of published) {
-    for (; (failed[next]?.updatedAt ?? '') > image.updatedAt; next++)
-      all.push(...failed.slice(next, next + 1))
-    all.push(image)
-  }
-  return [...all, ...failed.slice(next)]
-}
-
-function compareText(a: string, b: string): number {
-  return a < b ? -1 : Number(a > b)
 }
 
 function notReady({ name, version, state, message }: Image): ImageError {

@@ -111,7 +111,7 @@ export async function assertRoom(
  * backend, which has reserved room for it.
  */
 async function promisedToOthers(jobs: Jobs): Promise<number> {
-  const others = (await jobs.list()).filter((job) => !job.mine && !job.end && !job.cancelled)
+  const others = (await jobs.all()).filter((job) => !job.mine && !job.end && !job.cancelled)
   return others.reduce((sum, job) => sum + toCome(job), 0)
 }
 

@@ -17,6 +17,7 @@ import { isImageError, orUndefined } from './errors.ts'
 import { parseBytesKey } from './layout.ts'
 import type { VersionRecord } from './record.ts'
 import type { Rooms } from './rooms.ts'
+import { corruptionOf } from './sound.ts'
 
 /** So many different bytes of the same content are tried at most. */
 const candidatesMax = 8
@@ -58,7 +59,8 @@ async function firstShared(
   }
   for (const key of keys) {
     const stat = await orUndefined(backend.stat(key))
-    if (stat?.size === size && (await isHeld(backend, key))) return key
+    if (stat?.size !== size || (await corruptionOf(backend, key))) continue
+    if (await isHeld(backend, key)) return key
   }
   return undefined
 }

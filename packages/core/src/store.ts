@@ -83,7 +83,10 @@ export class ImageStore {
     }
     this.#intake = new Intake(parts)
     this.#pulls = new Pulls({ ...parts, intake: this.#intake }, options.pulls ?? noPulls)
-    this.scrubs = new Scrubs(parts, options.scrub ?? { bytesPerSecond: scrubRateUsual })
+    this.scrubs = new Scrubs(
+      { ...parts, sources: (options.pulls ?? noPulls).sources },
+      options.scrub ?? { bytesPerSecond: scrubRateUsual },
+    )
   }
 
   /** Ends what dead processes left, and begins to look after the store. */
@@ -241,7 +244,7 @@ export class ImageStore {
 
   async #tend(): Promise<void> {
     const { jobs } = this.#rooms
-    const over = this.#isReadOnly ? [] : await this.#leases.expired(() => jobs.list())
+    const over = this.#isReadOnly ? [] : await this.#leases.expired(() => jobs.all())
     for (const job of over) {
       try {
         await this.#settle(job)
@@ -280,6 +283,8 @@ export class ImageStore {
     const isWatched = this.#events.isHeard || performance.now() - this.#listedAtMs < listInterestMs
     if (isWatched && this.#rooms.catalog.ageMs() > listAgeMs) {
       await this.#rooms.catalog.refresh()
+      const changed = await this.#lookup.lookForCorruption()
+      for (const image of changed) this.#events.image(image)
     }
   }
 

@@ -13,6 +13,7 @@ import {
 import type { Job, OwnJob } from './claim.ts'
 import { type Mark, firstBytes, isHeld, isThere, removeBytes } from './bytes.ts'
 import { orUndefined } from './errors.ts'
+import { healedKeys } from './healed.ts'
 import type { Jobs } from './job.ts'
 import {
   type Ingest,
@@ -30,6 +31,7 @@ import { readRecord } from './publish.ts'
 import { type VersionRecord, freshId, parseObject } from './record.ts'
 import type { Rooms } from './rooms.ts'
 import { dropSpare } from './spare.ts'
+import { settleHeal, sweepCorrupt } from './sweep-healed.ts'
 
 const nsPerHour = 3_600_000_000_000n
 const failureAgeMaxNs = 24n * nsPerHour
@@ -72,6 +74,10 @@ export async function settle(rooms: Rooms, job: Job): Promise<Job | undefined> {
   const own = await jobs.takeOver(job)
   if (!own) return undefined
   try {
+    if (job.claim.heals !== undefined) {
+      await settleHeal(rooms, job, job.claim.heals)
+      return undefined
+    }
     const published = (await catalog.fresh(name)).find((record) => record.uuid === uuid)
     if (published) await dropSpare(rooms, published)
     else await removeBytes(rooms, [{ name, uuid }])
@@ -120,7 +126,9 @@ export async function sweep(rooms: Rooms): Promise<void> {
   await sweepUnfinished(backend, jobs, nowNs)
   await pruneFailures(jobs, nowNs)
   await sweepStrayJobFiles(backend, nowNs)
-  await sweepMarks(rooms, await allMarks(backend), nowNs)
+  const marks = await allMarks(backend)
+  await sweepMarks(rooms, marks, nowNs)
+  await sweepCorrupt(rooms, marks)
 }
 
 /** Unfinished puts first, then their jobs: one that begins meanwhile is not looked at. */
@@ -191,6 +199,8 @@ export async function sweepMarks(
     marked.set(id, ingest)
     own.push({ stat, id })
   }
+  // After the marks: who puts bytes in the place of others looks for marks on them after that.
+  const inUse = await healedKeys(backend)
   const gone = new Set<string>()
   const nobodys = new Map<string, Ingest>()
   for (const [id, ingest] of marked) {
@@ -198,9 +208,11 @@ export async function sweepMarks(
     if (!(await isThere(backend, bytesKey(name, uuid)))) gone.add(id)
     if (await isNobodys(jobs, name, uuid)) nobodys.set(id, ingest)
   }
+  const mayGo = ([id, { name, uuid }]: [string, Ingest]): boolean =>
+    !gone.has(id) && !inUse.has(bytesKey(name, uuid))
   const kept = await removeBytes(
     rooms,
-    [...nobodys].filter(([id]) => !gone.has(id)).map(([, ingest]) => ingest),
+    [...nobodys].filter(mayGo).map(([, ingest]) => ingest),
   )
   const named = new Set(kept.map(({ name, uuid }) => ingestId(name, uuid)))
   await removeRecordsOf(
@@ -265,7 +277,7 @@ export async function sweepSpares(
     if (shared === undefined || spare === undefined) continue
     // Its publisher, if there still is one, does it itself.
     const isOver = async (): Promise<boolean> => await isNobodys(jobs, record.name, record.uuid)
-    if (!(await isThere(backend, spare)) || !(await isOver())) continue
+    if (!(await isOver()) || !(await isThere(backend, spare))) continue
     const isLeft = options.isDryRun ? await isHeld(backend, shared) : await dropSpare(rooms, record)
     if (isLeft) found.push(spare)
   }

@@ -111,7 +111,8 @@ export class Pulls {
 
   /** Whether such work can be gone on with at all: that of a client who sends can not. */
   isPull(job: Job): boolean {
-    return job.claim.description.sourceType !== 'upload'
+    const { description, heals } = job.claim
+    return description.sourceType !== 'upload' && heals === undefined
   }
 
   /** Goes on with the work of another, whose lease is over; false when another process was faster. */

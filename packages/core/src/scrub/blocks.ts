@@ -4,7 +4,7 @@ import { blockCount, blockEntryBytes } from '../blocks.ts'
 import { ingestId } from '../layout.ts'
 import type { Finding, ScrubContext, Step } from './finding.ts'
 import { listRoot } from './folders.ts'
-import { about, imagesOf, lookAgain, namedBytes } from './named.ts'
+import { about, imagesOf, isMarked, lookAgain, namedBytes } from './named.ts'
 import { Notes } from './notes.ts'
 
 const step = 'blocks'
@@ -26,7 +26,7 @@ async function* run(context: ScrubContext): AsyncGenerator<Finding> {
     const length = blockCount(folder.bytes.size) * blockEntryBytes
     if (folder.blocks?.size === length) continue
     // Deleted meanwhile: the index goes before the bytes.
-    const now = await lookAgain(context, bytes)
+    const now = (await isMarked(context, bytes)) ? undefined : await lookAgain(context, bytes)
     if (!now) continue
     const images = imagesOf(now.records)
     if (!folder.blocks) {

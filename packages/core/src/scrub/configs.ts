@@ -5,7 +5,7 @@ import { bytesOf, readAll } from '../backend.ts'
 import { isImageError, orUndefined } from '../errors.ts'
 import { configKey, ingestId } from '../layout.ts'
 import { removeBytes } from '../bytes.ts'
-import { type VersionRecord, formatBackingConfig, parseObject } from '../record.ts'
+import { type VersionRecord, expectedSha512, formatBackingConfig, parseObject } from '../record.ts'
 import { type Finding, type ScrubContext, type Step, mended } from './finding.ts'
 import { listRoot } from './folders.ts'
 import { type NamedBytes, about, imagesOf, isMarked, lookAgain, namedBytes } from './named.ts'
@@ -59,8 +59,7 @@ function expectedConfig(
 ): string {
   const own = records.find((record) => record.uuid === uuid && record.name === name) ?? records[0]
   if (!own) throw new Error('Nobody names these bytes.')
-  const sha512 = own.expected.find((each) => each.startsWith('sha512:'))
-  const expectedChecksum = sha512?.slice('sha512:'.length) ?? ''
+  const expectedChecksum = expectedSha512(own.expected, own)
   return formatBackingConfig({ name, uuid, facts: own, expectedChecksum, modifiedAt })
 }
 

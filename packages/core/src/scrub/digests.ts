@@ -1,8 +1,10 @@
 // The step that reads all bytes again, at a bounded rate, and compares their SHA-512 with the records.
 
 import type { Hasher } from '../hasher.ts'
-import { ingestId } from '../layout.ts'
+import type { Corruption } from '../corrupt.ts'
+import { ingestId, parseBytesKey } from '../layout.ts'
 import { isImageError, orUndefined } from '../errors.ts'
+import { corruptionsNow } from './corrupt.ts'
 import { damaged, disagreement } from './damage.ts'
 import type { Finding, ScrubContext, Step } from './finding.ts'
 import { listRoot } from './folders.ts'
@@ -16,22 +18,40 @@ export const digestsStep: Step = {
   run,
 }
 
+/** Bytes that records name, or those that serve in their place. */
+interface Served extends NamedBytes {
+  /** The corrupt bytes that `key` serves for, and what their mark says. */
+  instead?: { bytes: NamedBytes; mark: Corruption }
+}
+
 async function* run(context: ScrubContext): AsyncGenerator<Finding> {
+  const { backend } = context.rooms
+  const corrupt = await corruptionsNow(context)
   const named = await namedBytes(context)
-  const { folders } = await listRoot(context.rooms.backend, () => context.checked(0))
-  const there = named.filter(
-    ({ name, uuid }) => folders.get(ingestId(name, uuid))?.bytes !== undefined,
-  )
-  const sizeOf = ({ name, uuid }: NamedBytes): number =>
-    folders.get(ingestId(name, uuid))?.bytes?.size ?? 0
-  context.expects(there.reduce((sum, bytes) => sum + sizeOf(bytes), 0))
+  const { folders } = await listRoot(backend, () => context.checked(0))
+  const sizeOf = (key: string): number | undefined => {
+    const ingest = parseBytesKey(key)
+    return ingest && folders.get(ingestId(ingest.name, ingest.uuid))?.bytes?.size
+  }
+  const there = named
+    .flatMap((bytes) => servedFor(bytes, corrupt.get(ingestId(bytes.name, bytes.uuid))))
+    .filter(({ key }) => sizeOf(key) !== undefined)
+  context.expects(there.reduce((sum, { key }) => sum + (sizeOf(key) ?? 0), 0))
   for (const bytes of there) {
     context.checked(1)
     yield* wrongDigest(context, bytes)
   }
 }
 
-async function* wrongDigest(context: ScrubContext, bytes: NamedBytes): AsyncGenerator<Finding> {
+/** Of what is known to be corrupt nothing new is learned. */
+function servedFor(bytes: NamedBytes, mark: Corruption | undefined): Served[] {
+  if (!mark) return [bytes]
+  return mark.healedBy === undefined
+    ? []
+    : [{ ...bytes, key: mark.healedBy, instead: { bytes, mark } }]
+}
+
+async function* wrongDigest(context: ScrubContext, bytes: Served): AsyncGenerator<Finding> {
   const isRight = (digest: string | undefined): boolean =>
     digest === undefined || bytes.records.every(({ checksums }) => checksums.sha512 === digest)
   try {
@@ -43,23 +63,32 @@ async function* wrongDigest(context: ScrubContext, bytes: NamedBytes): AsyncGene
     const now = await lookAgain(context, bytes)
     if (!now) return
     const found = { ...bytes, records: now.records }
-    if (sha512 !== first) {
-      yield unsteady(found, first, sha512)
-      return
-    }
-    const wrong = now.records.filter(({ checksums }) => checksums.sha512 !== sha512)
-    const [record] = wrong
-    if (!record) return
-    const damage = {
-      expected: `sha512:${record.checksums.sha512}`,
-      actual: `sha512:${sha512}`,
-    }
-    yield wrong.length < now.records.length
-      ? disagreement(step, found, wrong, damage)
-      : await damaged(context, step, found, damage)
+    if (sha512 !== first) yield unsteady(found, first, sha512)
+    else yield* wrong(context, found, sha512)
   } catch (error) {
     if (!isImageError(error) || context.signal.aborted) throw error
     yield* unread(context, bytes, error)
+  }
+}
+
+async function* wrong(
+  context: ScrubContext,
+  bytes: Served,
+  sha512: string,
+): AsyncGenerator<Finding> {
+  const { records, instead } = bytes
+  const others = records.filter(({ checksums }) => checksums.sha512 !== sha512)
+  const [record] = others
+  if (!record) return
+  const damage = { expected: `sha512:${record.checksums.sha512}`, actual: `sha512:${sha512}` }
+  if (others.length < records.length) {
+    yield disagreement(step, bytes, others, damage)
+  } else if (instead) {
+    const how = `are corrupt, and so are those that serve in their place, ${bytes.key}`
+    const corrupt = { ...instead.bytes, records }
+    yield await damaged(context, step, corrupt, damage, { how, mark: instead.mark })
+  } else {
+    yield await damaged(context, step, bytes, damage)
   }
 }
 

@@ -2,8 +2,8 @@
 
 import { hasOwners } from '../backend.ts'
 import { asError, isImageError } from '../errors.ts'
-import type { Catalog } from '../catalog.ts'
 import type { Hasher } from '../hasher.ts'
+import type { Sources } from '../pull/source.ts'
 import type { Rooms } from '../rooms.ts'
 import type { Rate } from './rate.ts'
 
@@ -28,8 +28,6 @@ export interface Finding {
 /** What a step is given. */
 export interface ScrubContext {
   rooms: Rooms
-  /** The records as this run knows them: a look of its own, so that no news is kept from others. */
-  records: Catalog
   /** Whether what is safe to repair is repaired; else nothing at all is changed. */
   repair: boolean
   signal: AbortSignal
@@ -37,6 +35,8 @@ export interface ScrubContext {
   nowNs: bigint
   rate: Rate
   hasher: Hasher
+  /** Where images may be fetched from once more. */
+  sources: Sources
   /** Counts what was looked at. Throws the signal's reason once the run is cancelled. */
   checked(objects: number, bytes?: number): void
   /** Tells how many bytes a step will read in all. */

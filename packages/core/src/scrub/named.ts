@@ -17,10 +17,9 @@ export interface NamedBytes {
 }
 
 /** All bytes that records name now, by key in byte order; whether they are there is another question. */
-export async function namedBytes({ records }: ScrubContext): Promise<NamedBytes[]> {
-  await records.refresh()
+export async function namedBytes({ rooms }: ScrubContext): Promise<NamedBytes[]> {
   const byKey = new Map<string, VersionRecord[]>()
-  for (const record of records.records()) {
+  for (const record of (await rooms.catalog.look()).records()) {
     for (const key of record.keys) {
       const others = byKey.get(key)
       if (others) others.push(record)

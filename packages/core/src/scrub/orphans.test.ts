@@ -2,7 +2,8 @@
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { bytesKey, configKey, markKey, sourceKey } from '../layout.ts'
+import { bytesKey, claimKey, configKey, markKey, recordKey, sourceKey } from '../layout.ts'
+import { plantTwin } from '../testing/healing.ts'
 import { MemoryBackend } from '../testing/memory.ts'
 import { failOnce, half, inTown, put } from '../testing/rig.ts'
 import { faultsOf, notesOf, scrubbed, thrice } from '../testing/scrubbing.ts'
@@ -120,6 +121,30 @@ orphans(
     assert.equal(notesOf(dry), ['jobs .jobs/notes.txt -'])
     assert.ok(town.keys().includes('.jobs/notes.txt'))
     assert.not.match(JSON.stringify(dry), 'http://secret')
+  }),
+)
+
+orphans(
+  'a second copy of what is stored once goes, and not while its publisher may still need it',
+  inTown(async (town) => {
+    const { store } = await town.open()
+    const image = await put(store, 'jammy', 1)
+    const spare = plantTwin(town, image)
+    const key = recordKey('twin', '1')
+    const record = JSON.parse(town.text(key)) as { uuid: string }
+    const keys = [bytesKey('jammy', image.uuid), spare]
+    town.plant(key, JSON.stringify({ ...record, keys }))
+    const claim = claimKey('twin', record.uuid, 1)
+    town.plant(claim, JSON.stringify({ name: 'twin', uuid: record.uuid, owner: 'somebody' }))
+    assert.equal((await scrubbed(store, { steps: ['spares'], repair: true })).findings, [])
+    town.medium.remove(claim)
+    const [dry, mended, again] = await thrice(store, ['spares'])
+    assert.equal(faultsOf(dry), [`spares ${spare} possible`])
+    assert.equal(faultsOf(mended), [`spares ${spare} done`])
+    assert.equal(again, [])
+    assert.not.ok(town.keys().includes(spare))
+    assert.ok(town.keys().includes(bytesKey('jammy', image.uuid)))
+    assert.is((await store.get('twin')).state, 'ready')
   }),
 )
 

@@ -4,9 +4,11 @@
 import type { Stat } from '../backend.ts'
 import type { Job } from '../claim.ts'
 import { orUndefined } from '../errors.ts'
-import { bytesKey, configKey, ingestId, marksPrefix, parseMarkKey } from '../layout.ts'
+import { bytesKey, configKey, ingestId, marksPrefix, parseBytesKey } from '../layout.ts'
+import { parseMarkKey } from '../layout.ts'
 import { removeBytes } from '../bytes.ts'
 import { isDeadOnes } from '../sweep.ts'
+import { corruptionsNow } from './corrupt.ts'
 import { type Finding, type ScrubContext, type Step, isLeft, mended } from './finding.ts'
 import { type Folder, type Root, listRoot } from './folders.ts'
 import { namedBytes } from './named.ts'
@@ -25,8 +27,15 @@ async function* run(context: ScrubContext): AsyncGenerator<Finding> {
   const root = await listRoot(backend, (objects) => context.checked(objects))
   // In the order of a life: what ended as a job meanwhile is a record or a mark by now.
   const jobsById = new Map<string, Job>()
-  for (const job of await jobs.list()) jobsById.set(ingestId(job.name, job.uuid), job)
+  for (const job of await jobs.all()) jobsById.set(ingestId(job.name, job.uuid), job)
   const named = new Set((await namedBytes(context)).map(({ name, uuid }) => ingestId(name, uuid)))
+  // Last, for who puts bytes in the place of others names them before it ends its job.
+  for (const [id, { healedBy }] of await corruptionsNow(context)) {
+    // Another step looks after those.
+    named.add(id)
+    const ingest = parseBytesKey(healedBy ?? '')
+    if (ingest) named.add(ingestId(ingest.name, ingest.uuid))
+  }
   const marks = await oldestMarks(context)
   const notes = new Notes(step, (count) => `${count} more folders are not of this store.`)
   for (const [id, folder] of root.folders) {

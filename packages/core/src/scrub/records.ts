@@ -29,24 +29,21 @@ export const recordsStep: Step = {
 }
 
 async function* run(context: ScrubContext): AsyncGenerator<Finding> {
-  const { backend } = context.rooms
-  await context.records.refresh()
-  const known = new Map<string, VersionRecord>()
-  for (const record of context.records.records()) {
-    known.set(recordKey(record.name, record.version), record)
-  }
+  const { backend, catalog } = context.rooms
+  const { found } = await catalog.look()
   const notes = new Notes(step, (count) => `${count} more objects in .catalog are no records.`)
   for await (const { key } of backend.list(catalogPrefix)) {
     context.checked(1)
-    if (known.has(key)) continue
+    if (found.get(key)?.record) continue
     if (parseRecordKey(key)) yield* unreadable(context, key)
     else yield* notes.add({ key, what: `${key} is no record and not ours: it is left as it is.` })
   }
   yield* notes.rest()
   // After the records: bytes that a record names were there before it.
   const { folders } = await listRoot(backend, (objects) => context.checked(objects))
-  for (const record of known.values()) {
+  for (const { record } of found.values()) {
     context.checked(0)
+    if (!record) continue
     const isThere = record.keys.some((key) => {
       const bytes = parseBytesKey(key)
       return bytes && folders.get(ingestId(bytes.name, bytes.uuid))?.bytes !== undefined

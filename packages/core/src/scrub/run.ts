@@ -1,9 +1,9 @@
 // One run of the steps, from the first to the last or until it is stopped: what they find goes into the
 // report as it comes.
 
-import { Catalog } from '../catalog.ts'
 import { ImageError, isImageError } from '../errors.ts'
 import type { Hasher } from '../hasher.ts'
+import type { Sources } from '../pull/source.ts'
 import type { Rooms } from '../rooms.ts'
 import type { ScrubContext, Step } from './finding.ts'
 import type { Rate } from './rate.ts'
@@ -12,6 +12,7 @@ import { type ScrubReport, type StepReport, addFinding, endReport } from './repo
 export interface RunOptions {
   rooms: Rooms
   hasher: Hasher
+  sources: Sources
   rate: Rate
   signal: AbortSignal
   /** See ScrubContext. */
@@ -51,16 +52,15 @@ export async function runSteps(
 }
 
 function contextOf(report: ScrubReport, told: StepReport, options: RunOptions): ScrubContext {
-  const { rooms, hasher, rate, signal, nowNs } = options
+  const { rooms, hasher, sources, rate, signal, nowNs } = options
   return {
     rooms,
     hasher,
+    sources,
     rate,
     signal,
     nowNs,
     repair: report.repair,
-    // What can not be read is a finding, and need not be told twice.
-    records: new Catalog(rooms.backend, () => {}),
     checked: (objects, bytes = 0) => {
       signal.throwIfAborted()
       told.objects += objects

@@ -7,6 +7,7 @@ import { ImageError, asError, isImageError } from '../errors.ts'
 import type { Hasher } from '../hasher.ts'
 import { assertScrubId } from '../layout.ts'
 import { freshId } from '../record.ts'
+import type { Sources } from '../pull/source.ts'
 import { assertWritable } from '../refuse.ts'
 import type { Rooms } from '../rooms.ts'
 import { probe } from '../sweep.ts'
@@ -57,7 +58,7 @@ interface OwnScrub {
 
 export class Scrubs {
   readonly #rooms: Rooms
-  readonly #hasher: Hasher
+  readonly #parts: { rooms: Rooms; hasher: Hasher; sources: Sources }
   readonly #options: ScrubOptions
   readonly #shelf: Shelf
   readonly #owner: string
@@ -67,9 +68,9 @@ export class Scrubs {
   #own: OwnScrub | undefined
   #isStopping = false
 
-  constructor(parts: { rooms: Rooms; hasher: Hasher }, options: ScrubOptions) {
+  constructor(parts: { rooms: Rooms; hasher: Hasher; sources: Sources }, options: ScrubOptions) {
     this.#rooms = parts.rooms
-    this.#hasher = parts.hasher
+    this.#parts = parts
     this.#options = options
     const { backend } = parts.rooms
     this.#shelf = new Shelf(backend)
@@ -222,8 +223,7 @@ export class Scrubs {
     const { report, startedNs, controller } = own
     const timer = setInterval(() => void this.beat(), beatIntervalMs).unref()
     await runSteps(steps, report, {
-      rooms: this.#rooms,
-      hasher: this.#hasher,
+      ...this.#parts,
       rate: new Rate(report.rate),
       signal: controller.signal,
       nowNs: startedNs,

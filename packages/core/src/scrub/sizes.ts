@@ -2,6 +2,7 @@
 // find what was cut off.
 
 import { ingestId } from '../layout.ts'
+import { corruptionsNow } from './corrupt.ts'
 import { damaged, disagreement } from './damage.ts'
 import type { Finding, ScrubContext, Step } from './finding.ts'
 import { listRoot } from './folders.ts'
@@ -17,11 +18,19 @@ export const sizesStep: Step = {
 
 async function* run(context: ScrubContext): AsyncGenerator<Finding> {
   const named = await namedBytes(context)
+  const corrupt = await corruptionsNow(context)
   const { folders } = await listRoot(context.rooms.backend, () => context.checked(0))
   for (const bytes of named) {
     context.checked(1)
-    const size = folders.get(ingestId(bytes.name, bytes.uuid))?.bytes?.size
-    if (size === undefined || bytes.records.every((record) => record.size === size)) continue
+    const id = ingestId(bytes.name, bytes.uuid)
+    const size = folders.get(id)?.bytes?.size
+    // What is known is told by another step.
+    if (
+      size === undefined ||
+      corrupt.has(id) ||
+      bytes.records.every((record) => record.size === size)
+    )
+      continue
     yield* wrongSize(context, bytes)
   }
 }

@@ -3,6 +3,7 @@
 import { ImageError } from '../errors.ts'
 import { blocksStep } from './blocks.ts'
 import { configsStep } from './configs.ts'
+import { corruptStep } from './corrupt.ts'
 import { digestsStep } from './digests.ts'
 import type { Step } from './finding.ts'
 import { jobsStep } from './jobs.ts'
@@ -10,6 +11,7 @@ import { marksStep } from './marks.ts'
 import { orphansStep } from './orphans.ts'
 import { recordsStep } from './records.ts'
 import { sizesStep } from './sizes.ts'
+import { sparesStep } from './spares.ts'
 import { unfinishedStep } from './unfinished.ts'
 
 export const scrubSteps: readonly Step[] = [
@@ -18,9 +20,11 @@ export const scrubSteps: readonly Step[] = [
   configsStep,
   blocksStep,
   orphansStep,
+  sparesStep,
   unfinishedStep,
   jobsStep,
   marksStep,
+  corruptStep,
   digestsStep,
 ]
 

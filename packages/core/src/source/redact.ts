@@ -14,6 +14,11 @@ export function redactUrl(url: string): string {
   return `${protocol}//${host}${pathname}${search === '' ? '' : `?${pairs}`}`
 }
 
+/** Whether something was hidden in what is shown: with that nobody can ask again. */
+export function isRedacted(shown: object): boolean {
+  return JSON.stringify(shown).includes(hidden)
+}
+
 function redactPair(pair: string): string {
   if (pair === '') return ''
   const end = pair.indexOf('=')

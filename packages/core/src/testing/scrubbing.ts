@@ -76,7 +76,8 @@ export async function midway(
   options: ScrubOptions = fast,
 ): Promise<Instance & { id: string; go: () => void }> {
   const instance = await town.open({ scrub: options })
-  const image = await put(instance.store, 'jammy', 1)
+  // Bytes of its own, each time.
+  const image = await put(instance.store, 'jammy', town.keys().length + 1)
   const [bytes] = recordOf(town, 'jammy', image.version).keys
   const [reached, held] = [latch(), latch()]
   instance.backend.before = async (verb, key) => {

@@ -1,0 +1,95 @@
+// The bytes that readers of a record are given: never those that are known to be corrupt. What serves in
+// their place is found by their mark; where nothing does, the image has failed.
+
+import type { Backend, Stat } from './backend.ts'
+import { type Corruption, readCorruption } from './corrupt.ts'
+import { orUndefined } from './errors.ts'
+import { type Image, imageOfRecord } from './image.ts'
+import { type Ingest, ingestId, marksPrefix, parseBytesKey, parseCorruptKey } from './layout.ts'
+import type { VersionRecord } from './record.ts'
+
+/** A record, and the bytes that its readers get; corrupt ones, which nobody gets, are said to be so. */
+export interface Found {
+  record: VersionRecord
+  bytes: Stat
+  corruption?: Corruption
+}
+
+/** The first bytes of a record that exist and are sound; else the first that exist. */
+export async function findBytes(
+  backend: Backend,
+  record: VersionRecord,
+): Promise<Found | undefined> {
+  let corrupt: Found | undefined
+  for (const key of record.keys) {
+    const bytes = await orUndefined(backend.stat(key))
+    if (!bytes) continue
+    const corruption = await corruptionOf(backend, key)
+    if (!corruption) return { record, bytes }
+    const { healedBy } = corruption
+    const healed = healedBy === undefined ? undefined : await orUndefined(backend.stat(healedBy))
+    if (healed) return { record, bytes: healed }
+    corrupt ??= { record, bytes, corruption }
+  }
+  return corrupt
+}
+
+/** What is said of the bytes under a key; undefined where nothing is known against them. */
+export async function corruptionOf(backend: Backend, key: string): Promise<Corruption | undefined> {
+  const ingest = parseBytesKey(key)
+  return ingest && (await readCorruption(backend, ingest))
+}
+
+/** Ready, unless its bytes are corrupt and nothing serves in their place. */
+export function imageOfFound({ record, corruption }: Omit<Found, 'bytes'>): Image {
+  const image = imageOfRecord(record)
+  if (!corruption) return image
+  const { expected, actual } = corruption
+  const message =
+    `Its bytes are no longer what was stored: ${expected} was expected, ${actual} was found. A scrub ` +
+    'with repair looks for a sound copy; else upload the image again, under another version.'
+  return { ...image, state: 'failed', message }
+}
+
+/** All corruptions of a store, as they were at the last look. */
+export class Corruptions {
+  readonly #backend: Backend
+  #tags = new Map<string, string>()
+  #lookedAtMs = -Infinity
+
+  constructor(backend: Backend) {
+    this.#backend = backend
+  }
+
+  ageMs(): number {
+    return performance.now() - this.#lookedAtMs
+  }
+
+  /** Looks anew. Returns the `<name>-<uuid>` of all that is told otherwise than before. */
+  async look(): Promise<Set<string>> {
+    const startedAtMs = performance.now()
+    const tags = new Map<string, string>()
+    for await (const { key, tag } of this.#backend.list(marksPrefix)) {
+      const ingest = parseCorruptKey(key)
+      if (ingest) tags.set(idOf(ingest), tag)
+    }
+    const changed = [...tags.keys(), ...this.#tags.keys()].filter(
+      (id) => tags.get(id) !== this.#tags.get(id),
+    )
+    this.#tags = tags
+    this.#lookedAtMs = startedAtMs
+    return new Set(changed)
+  }
+
+  /** Whether anything is known of any bytes of the record; only a look at the store tells what. */
+  concerns(record: VersionRecord, ids?: ReadonlySet<string>): boolean {
+    return record.keys.some((key) => {
+      const ingest = parseBytesKey(key)
+      return ingest !== undefined && (ids ?? this.#tags).has(idOf(ingest))
+    })
+  }
+}
+
+function idOf({ name, uuid }: Ingest): string {
+  return ingestId(name, uuid)
+}
