@@ -73,6 +73,7 @@ scrub('what somebody did to the files of a folder is found, and only what is our
       'note orphans replicas none',
     ])
     rot(join(root, `${rotten}/backing`))
+    const spoilt = readFileSync(join(root, `${rotten}/backing`))
     truncateSync(join(root, `${short}/backing`), 4096)
     rmSync(join(root, `${lost}/backing`))
     const config = join(root, `${bare}/backing.cfg`)
@@ -88,6 +89,10 @@ scrub('what somebody did to the files of a folder is found, and only what is our
       faults.some((each) => each.startsWith(`fault ${step} ${id}/backing `))
     assert.ok(damaged('sizes', short))
     assert.ok(damaged('digests', rotten))
+    const states = (await store.versions('base')).map(({ state, uuid }) => `base-${uuid} ${state}`)
+    for (const id of [rotten, short]) assert.ok(states.includes(`${id} failed`), states.join())
+    assert.ok(states.includes(`${bare} ready`))
+    assert.equal(readFileSync(join(root, `${rotten}/backing`)), spoilt, 'no byte is written over')
     assert.is(readFileSync(config, 'utf8'), content)
     assert.equal(foreign(root), before)
     await close()
