@@ -46,6 +46,9 @@ const packages = {
   'swift-ring-builder': 'swift',
 }
 
+// Every program that is started has one for the end of this process.
+process.setMaxListeners(100)
+
 /** Throws one error that names the Debian package of everything that is missing. */
 export function requireTools(...names) {
   if (process.getuid() !== 0) throw new Error('These tests make disks and containers: run as root.')

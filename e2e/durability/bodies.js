@@ -4,6 +4,8 @@ import { createCipheriv, createHash } from 'node:crypto'
 
 const kibibyte = 1024
 const mebibyte = 1024 * kibibyte
+const cipherBlockBytes = 16
+const pieceBytes = 256 * kibibyte
 
 /** Numbers in [0, 1), always the same for one seed (mulberry32). */
 export function seeded(seed) {
@@ -26,8 +28,25 @@ export function pick(random, choices) {
 
 /** Bytes that look random and are those of `label`. */
 export function randomBody(label, size) {
+  return cipherOf(label, 0).update(Buffer.alloc(size))
+}
+
+/** The same bytes from the byte `from` on, in pieces, of which no two are in memory. */
+export function* bodyPieces(label, size, from = 0) {
+  const skipped = from % cipherBlockBytes
+  const cipher = cipherOf(label, Math.floor(from / cipherBlockBytes))
+  cipher.update(Buffer.alloc(skipped))
+  for (let at = from; at < size; at += pieceBytes) {
+    yield cipher.update(Buffer.alloc(Math.min(pieceBytes, size - at)))
+  }
+}
+
+/** Counter mode: the key stream of a block needs no other block. */
+function cipherOf(label, block) {
   const key = createHash('sha256').update(label).digest().subarray(0, 16)
-  return createCipheriv('aes-128-ctr', key, Buffer.alloc(16)).update(Buffer.alloc(size))
+  const counter = Buffer.alloc(cipherBlockBytes)
+  counter.writeBigUInt64BE(BigInt(block), 8)
+  return createCipheriv('aes-128-ctr', key, counter)
 }
 
 /** Zeros with a few pieces of data, at odd places too. */

@@ -72,7 +72,7 @@ export class BucketPlace {
     const objects = await this.#objects()
     const sizes = new Map([...objects].map(([key, { size }]) => [key, size]))
     const keys = [...sizes.keys()].filter((key) => key.startsWith('.catalog/'))
-    const records = (await Promise.all(keys.map((key) => this.#read(key)))).filter(Boolean)
+    const records = (await Promise.all(keys.map((key) => this.read(key)))).filter(Boolean)
     const unfinished = await this.unfinished()
     return [
       ...looseEnds({ sizes, records, foreign: [foreignFolder] }),
@@ -120,8 +120,8 @@ export class BucketPlace {
     return found
   }
 
-  /** A record; undefined when it has gone meanwhile. */
-  async #read(key) {
+  /** A small JSON object; undefined where there is none. */
+  async read(key) {
     try {
       const get = new GetObjectCommand({ Bucket: this.#bucket, Key: key })
       const { Body } = await this.#client.send(get)

@@ -110,6 +110,23 @@ export function remove(url, name, version) {
   return request(`${url}${listPath}/${name}${query}`, { method: 'DELETE' })
 }
 
+/**
+ * `POST /v1/backing-images`: asks the server to fetch an image; `more` is the rest of the document. Of a
+ * 202 the answer has `path`, where to ask for what becomes of it, and the `uuid` of that.
+ */
+export async function pull(url, name, source, more = {}) {
+  const document = { name, sourceType: 'download', parameters: { url: source }, ...more }
+  const body = Buffer.from(JSON.stringify(document))
+  const answer = await request(`${url}${listPath}`, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json', 'Content-Length': body.length },
+    body,
+  })
+  if (answer.status !== 202) return answer
+  const { pathname, search, searchParams } = new URL(answer.headers.location)
+  return { ...answer, path: `${pathname}${search}`, uuid: searchParams.get('uuid') }
+}
+
 export async function getJson(url) {
   const answer = await request(url)
   if (answer.status !== 200) throw new Error(`${url}: ${answer.status} ${answer.body}`)

@@ -18,6 +18,11 @@ function ifThere(read, otherwise) {
   }
 }
 
+/** A small JSON object; undefined where there is none. */
+export function readObject(root, key) {
+  return ifThere(() => JSON.parse(readFileSync(join(root, key), 'utf8')))
+}
+
 /** Everything below a folder of the store, `.tmp` left out: sizes by key, and empty folders. */
 function walk(root, folder, found) {
   const entries = ifThere(() => readdirSync(join(root, folder), { withFileTypes: true }))
@@ -43,7 +48,7 @@ export function leftovers(root, foreign = []) {
   const { sizes, emptyFolders } = walk(root, '.', { sizes: new Map(), emptyFolders: [] })
   const records = [...sizes.keys()]
     .filter((key) => key.startsWith('.catalog/'))
-    .map((key) => ifThere(() => JSON.parse(readFileSync(join(root, key), 'utf8'))))
+    .map((key) => readObject(root, key))
     .filter((record) => record !== undefined)
   return looseEnds({ sizes, records, foreign, emptyFolders })
 }
@@ -55,7 +60,10 @@ export function leftovers(root, foreign = []) {
 export function temporaryLeftovers(root, livingMost = 1) {
   const entries = names(join(root, '.tmp')).filter((name) => name !== 'ballast')
   const alive = entries.filter((owner) => names(join(root, '.tmp', owner)).includes('alive'))
-  if (alive.length > livingMost) return [`.tmp has the sockets of several processes: ${alive}.`]
+  if (alive.length > livingMost) {
+    const found = alive.map((owner) => `${owner}: ${names(join(root, '.tmp', owner))}`)
+    return [`.tmp has the sockets of several processes: ${found.join('; ')}.`]
+  }
   return entries.flatMap((owner) =>
     names(join(root, '.tmp', owner))
       .filter((name) => name !== 'alive' && name !== 'alive.new')

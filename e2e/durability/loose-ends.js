@@ -2,12 +2,15 @@
 // them: a folder or a bucket (docs/layout.md).
 
 const ingestPattern = /^[a-z0-9][a-z0-9_.-]+-[0-9a-f]{8}$/
+/** Not the reports of scrubs, whose ids may be digits alone. */
+const claimPattern = /^\.jobs\/(?!SCRUB\/)([^/]+)\/([0-9]+)\.json$/
 
 /**
  * Each as a sentence. `sizes` are those of all objects by key, `records` the published version records.
- * `foreign` are folders that somebody else made; `emptyFolders` a disk may have.
+ * `foreign` are folders that somebody else made; `emptyFolders` a disk may have. Nothing is said of the
+ * ingests in `busy`, `<name>-<uuid>` each, on which somebody works.
  */
-export function looseEnds({ sizes, records, foreign = [], emptyFolders = [] }) {
+export function looseEnds({ sizes, records, foreign = [], emptyFolders = [], busy = [] }) {
   const found = []
   const keys = [...sizes.keys()].toSorted((a, b) => (a < b ? -1 : 1))
   const named = new Set()
@@ -19,11 +22,13 @@ export function looseEnds({ sizes, records, foreign = [], emptyFolders = [] }) {
       const [folder] = key.split('/')
       named.add(folder)
       if (sizes.get(key) !== size) found.push(`${key} has not the ${size} bytes of it.`)
-      if (!sizes.has(`${folder}/backing.cfg`)) found.push(`${folder} has no backing.cfg.`)
+      for (const file of ['backing.cfg', 'blocks']) {
+        if (!sizes.has(`${folder}/${file}`)) found.push(`${folder} has no ${file}.`)
+      }
     }
   }
   const unnamed = (folder) =>
-    ingestPattern.test(folder) && !named.has(folder) && !foreign.includes(folder)
+    ingestPattern.test(folder) && ![...named, ...foreign, ...busy].includes(folder)
   for (const key of keys) {
     if (unnamed(key.split('/')[0])) found.push(`${key} is named by no record.`)
   }
@@ -32,24 +37,33 @@ export function looseEnds({ sizes, records, foreign = [], emptyFolders = [] }) {
     const isMarked = keys.some((key) => key.startsWith(`.marks/${folder}/`))
     if (!isMarked) found.push(`${folder} is empty, and named by no record.`)
   }
-  return [...found, ...unfinishedJobs(keys)]
+  return [
+    ...found,
+    ...unfinishedJobs(keys)
+      .filter((id) => !busy.includes(id))
+      .map(jobFault),
+  ]
+}
+
+function jobFault(id) {
+  return `The job ${id} has not ended.`
 }
 
 /** Claims without an outcome. */
 function unfinishedJobs(keys) {
   const ids = new Set()
   for (const key of keys) {
-    const [, id] = /^\.jobs\/([^/]+)\/[0-9]+\.json$/.exec(key) ?? []
+    const [, id] = claimPattern.exec(key) ?? []
     if (id && !keys.includes(`.jobs/${id}/end.json`)) ids.add(id)
   }
-  return [...ids].map((id) => `The job ${id} has not ended.`)
+  return [...ids]
 }
 
 /** How often each job was taken over, by `<name>-<uuid>`: its highest epoch but the first. */
 export function takeOvers(keys) {
   const found = new Map()
   for (const key of keys) {
-    const [, id, epoch] = /^\.jobs\/([^/]+)\/([0-9]+)\.json$/.exec(key) ?? []
+    const [, id, epoch] = claimPattern.exec(key) ?? []
     if (id) found.set(id, Math.max(found.get(id) ?? 0, Number(epoch) - 1))
   }
   return found

@@ -3,12 +3,12 @@
 //
 // A place has `env` (for its servers), `folder` (undefined on a bucket), `provesDeath` (whether a
 // successor knows at once that its predecessor is dead; else leases have to run out), `afterlifeMs`
-// (for how long what a killed process had sent may still take effect), and `leftovers`, `keys`,
+// (for how long what a killed process had sent may still take effect), and `leftovers`, `keys`, `read`,
 // `plantForeign`, `foreignFaults` and `remove`.
 
 import { mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { leftovers, temporaryLeftovers } from './disk.js'
+import { leftovers, readObject, temporaryLeftovers } from './disk.js'
 
 /** Not made by the store, though it looks like it: Longhorn keeps such folders in the same place. */
 export const foreignFolder = 'base-0badcafe'
@@ -53,6 +53,11 @@ export class FolderPlace {
 
   async keys() {
     return readdirSync(this.folder, { recursive: true, encoding: 'utf8' })
+  }
+
+  /** A small JSON object; undefined where there is none. */
+  async read(key) {
+    return readObject(this.folder, key)
   }
 
   async remove() {

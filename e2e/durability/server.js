@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { root } from '../machine.js'
+import { webEnv } from '../servers/web.js'
 
 const program = join(root, 'packages/server/bin/backing-image-manager.cjs')
 const logBytesMax = 64 * 1024
@@ -26,6 +27,7 @@ export class ServerProcess {
         PORT: '0',
         ...(folder !== undefined && { BACKING_IMAGE_STORAGE_PATH: folder }),
         LOG_LEVEL: 'warn',
+        ...webEnv,
         ...env,
       },
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
@@ -58,14 +60,26 @@ export class ServerProcess {
     return this.#log
   }
 
+  /** SIGTERM; resolves to its exit code. Rejects when it had ended by itself. */
+  async stop() {
+    this.#assertRuns()
+    this.#isKilled = true
+    this.#child.kill('SIGTERM')
+    await this.#exited
+    return this.#child.exitCode
+  }
+
   /** SIGKILL, now; resolves when the process is gone. Rejects when it had ended by itself. */
   async kill() {
-    const hasEnded = this.#child.exitCode !== null || this.#child.signalCode !== null
-    if (hasEnded && !this.#isKilled) {
-      throw new Error(`The server ended by itself: ${this.#child.exitCode}.\n${this.#log}`)
-    }
+    this.#assertRuns()
     this.#isKilled = true
     this.#child.kill('SIGKILL')
     await this.#exited
+  }
+
+  #assertRuns() {
+    const { exitCode, signalCode } = this.#child
+    if (this.#isKilled || (exitCode === null && signalCode === null)) return
+    throw new Error(`The server ended by itself: ${exitCode}.\n${this.#log}`)
   }
 }

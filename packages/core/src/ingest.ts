@@ -28,7 +28,7 @@ import {
 import type { IngestRequest, Ingested } from './request.ts'
 import type { Rooms } from './rooms.ts'
 import { dropSpare, keysFor } from './spare.ts'
-import { fail } from './sweep.ts'
+import { discardUnfinished, fail } from './sweep.ts'
 
 const publishTriesMax = 100
 const rollbackTriesMax = 25
@@ -236,6 +236,7 @@ export class Intake {
       for (const job of await jobs.list(name)) {
         if (job.end && job.claim.version === record.version) await jobs.remove(name, job.uuid)
       }
+      await this.#discardRests(own)
     } catch (error) {
       onProblem(asError(error))
       // What is not done is left to the end of the lease.
@@ -265,9 +266,8 @@ export class Intake {
       if (!job || job.cancelled || kept.length > 0 || isSilent) {
         jobs.release(own)
         await jobs.remove(name, uuid)
-        return
-      }
-      await fail(this.#rooms, own, endOf(error))
+      } else await fail(this.#rooms, own, endOf(error))
+      await this.#discardRests(own)
     } catch (problem) {
       onProblem(asError(problem))
     } finally {
@@ -276,5 +276,10 @@ export class Intake {
       this.#lookup.forgetJobs()
       await this.#lookup.tellOutcome(this.#events, imageOfJob(own.job()))
     }
+  }
+
+  /** The work has ended: what those left who had it before is nobody's, and may be large. */
+  async #discardRests({ claim }: OwnJob): Promise<void> {
+    if (claim.epoch > 1) await discardUnfinished(this.#rooms.backend, claim)
   }
 }

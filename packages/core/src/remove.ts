@@ -22,24 +22,33 @@ export async function removeImage(
   const { backend, catalog, jobs } = rooms
   assertWritable(backend)
   const isMeant = (label: string): boolean => version === undefined || label === version
-  const [records, all] = await Promise.all([catalog.fresh(name), jobs.list(name)])
-  const oldestFirst = records.filter((record) => isMeant(record.version)).toReversed()
-  const work = all.filter((job) => isMeant(job.claim.version))
-  if (oldestFirst.length === 0 && work.every((job) => job.cancelled)) {
-    const what = version === undefined ? name : `${name} with version ${version}`
-    throw new ImageError('not_found', `There is no image ${what}.`)
-  }
+  const work = (await jobs.list(name)).filter((job) => isMeant(job.claim.version))
+  const isWorkedOn = work.some((job) => !job.cancelled)
   // Jobs first: a late owner finds the mark, or itself cancelled, and withdraws.
   const marked: Marked[] = []
   for (const { uuid, end } of work) {
-    if (end) continue
+    if (end || !isWorkedOn) continue
     await jobs.cancel(name, uuid)
     marked.push(await markBytes(backend, { name, uuid }))
+  }
+  // After the jobs: what was published meanwhile is in one of the two lists, under whatever version.
+  const cancelled = new Set(marked.map(({ uuid }) => uuid))
+  const oldestFirst = (await catalog.fresh(name))
+    .filter((record) => isMeant(record.version) || isOf(cancelled, record))
+    .toReversed()
+  if (oldestFirst.length === 0 && !isWorkedOn) {
+    const what = version === undefined ? name : `${name} with version ${version}`
+    throw new ImageError('not_found', `There is no image ${what}.`)
   }
   await removeRecords(rooms, oldestFirst, marked)
   for (const { uuid } of work) await jobs.remove(name, uuid)
   const gone = [...oldestFirst, ...work.map((job) => job.claim)]
   return [...new Set(gone.map((each) => each.version))]
+}
+
+/** A rollback is no work of those jobs, though it shares the uuid. */
+function isOf(uuids: ReadonlySet<string>, { uuid, rollbackOf }: VersionRecord): boolean {
+  return rollbackOf === undefined && uuids.has(uuid)
 }
 
 /** Removes records, and whatever bytes of theirs, or under these marks, none names any more. */

@@ -131,6 +131,20 @@ export async function sweep(rooms: Rooms): Promise<void> {
   await sweepCorrupt(rooms, marks)
 }
 
+/** Throws away what is unfinished of an ingest that nobody is to go on with. Resolves to how many. */
+export async function discardUnfinished(
+  backend: Backend,
+  { name, uuid }: { name: string; uuid: string },
+): Promise<number> {
+  const key = bytesKey(name, uuid)
+  const found = []
+  if (hasUnfinished(backend)) {
+    for await (const put of backend.unfinished()) if (put.key === key) found.push(put.id)
+    for (const id of found) await backend.discard(id)
+  }
+  return found.length
+}
+
 /** Unfinished puts first, then their jobs: one that begins meanwhile is not looked at. */
 async function sweepUnfinished(backend: Backend, jobs: Jobs, nowNs: bigint): Promise<void> {
   if (!hasUnfinished(backend)) return
@@ -158,15 +172,20 @@ export async function isNobodys(jobs: Jobs, name: string, uuid: string): Promise
 /** Files of a job that no claim stands beside: a late beat, or what a removal left. */
 async function sweepStrayJobFiles(backend: Backend, nowNs: bigint): Promise<void> {
   const claimed = new Set<string>()
+  const ended = new Set<string>()
   const others: Stat[] = []
   for await (const stat of backend.list(jobsPrefix)) {
     const file = parseJobKey(stat.key)
+    if (file?.kind === 'end') ended.add(folderOf(stat.key))
     if (file?.kind === 'claim') claimed.add(folderOf(stat.key))
     else if (file || stat.key.startsWith(`${jobsPrefix}canary-`)) others.push(stat)
   }
   for (const stat of others) {
     const old = nowNs - stat.modifiedAt > strayAgeMaxNs
-    if (old && !claimed.has(folderOf(stat.key))) await backend.delete(stat.key)
+    const isStray = old && !claimed.has(folderOf(stat.key))
+    // Secrets are kept until the work ends, and no longer; whoever ended it may have died in between.
+    const isSpent = parseJobKey(stat.key)?.kind === 'source' && ended.has(folderOf(stat.key))
+    if (isStray || isSpent) await backend.delete(stat.key)
   }
 }
 

@@ -8,7 +8,7 @@ import * as assert from 'uvu/assert'
 import { type Bytes, readAll } from '../backend.ts'
 import type { Image } from '../image.ts'
 import { bytesKey, parseJobKey } from '../layout.ts'
-import type { Step } from '../publish.ts'
+import type { Failpoint, Step } from '../publish.ts'
 import type { ImageStore } from '../store.ts'
 import { MemoryBackend } from '../testing/memory.ts'
 import { type Pulling, outcome, pullOf, pulling } from '../testing/pulling.ts'
@@ -77,7 +77,12 @@ for (const goesOn of [false, true]) {
       await reach(first, image, half)
       await tell(town, first, image)
       town.medium.kill(first.backend.owner)
-      const { store, problems } = await open({}, backendOf(town))
+      let goOn = (): void => {}
+      const opened = new Promise<void>((resolve) => (goOn = resolve))
+      const at: Failpoint = (step) => (step === 'bytes stored' ? opened : undefined)
+      const { store, problems } = await open({ at }, backendOf(town))
+      // Not while it sweeps at its start.
+      goOn()
       const ready = await outcome(store, image)
       assert.equal([ready.state, ready.uuid, ready.message], ['ready', image.uuid, ''])
       await assertBytes(store, 'jammy', body)
@@ -85,9 +90,9 @@ for (const goesOn of [false, true]) {
       assert.equal([whole, others], ['all', []])
       const from = Number(/^bytes=(\d+)-$/.exec(rest ?? '')?.[1])
       assert.ok(from > half / 2 && from <= half, rest)
-      await store.sweep()
-      assert.equal(town.unmarked(), keysOf(ready).toSorted())
+      await store.close()
       assert.is(town.medium.unfinished.size, 0)
+      assert.equal(town.unmarked(), keysOf(ready).toSorted())
       assert.equal(problems, [])
     }),
   )
@@ -267,6 +272,23 @@ for (const step of steps) {
     }),
   )
 }
+
+takeover(
+  'the secrets of a job go with its end, also when who ended it died in between',
+  pulling(async ({ town, web, open }) => {
+    const first = await open()
+    const url = `${web.url('/none').href}?token=s3cr3t`
+    const { image } = await first.store.pull(pullOf('jammy', { url }))
+    await outcome(first.store, image)
+    town.plant(`.jobs/jammy-${image.uuid}/source.json`, JSON.stringify({ parameters: { url } }))
+    await first.store.sweep()
+    assert.equal(
+      town.keys().filter((key) => key.endsWith('source.json')),
+      [],
+    )
+    assert.is((await first.store.get('jammy')).state, 'failed')
+  }),
+)
 
 takeover(
   'what was deleted while nobody worked on it is not begun again',

@@ -2,7 +2,7 @@
 // attempt, each going on from where the last one came to, in this process or in another.
 
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Bytes, type Remains, hasResumable, hasUnfinished } from '../backend.ts'
+import { type Bytes, type Remains, hasResumable } from '../backend.ts'
 import type { Digests } from '../checksum.ts'
 import type { OwnJob } from '../claim.ts'
 import { ImageError, asError, isImageError } from '../errors.ts'
@@ -13,6 +13,7 @@ import type { Facts, Parameters } from '../record.ts'
 import { assertRoom } from '../refuse.ts'
 import type { Rooms } from '../rooms.ts'
 import { SourceChanged, SourceError } from '../source/failure.ts'
+import { discardUnfinished } from '../sweep.ts'
 import type { From, Opening, Source, Told } from './source.ts'
 
 /** Attempts of one process; within one the source itself outlasts what breaks off. */
@@ -163,17 +164,9 @@ async function findRest({ rooms, own }: PullWork): Promise<Rest | undefined> {
 
 /** A store does not know of which edition the bytes are that were left: those of others must go first. */
 async function discardRests({ rooms, own }: PullWork): Promise<void> {
-  const { backend, jobs } = rooms
-  if (!hasUnfinished(backend)) return
-  const key = bytesKey(own.claim.name, own.claim.uuid)
-  let count = 0
-  for await (const put of backend.unfinished()) {
-    if (put.key !== key) continue
-    await backend.discard(put.id)
-    count += 1
-  }
+  const count = await discardUnfinished(rooms.backend, own.claim)
   // A successor must not take what comes now for what the last beat told of.
-  if (count > 0) await jobs.beat(own)
+  if (count > 0) await rooms.jobs.beat(own)
 }
 
 /** Bytes that are left exactly once, whether they were read, begun or never looked at. */
