@@ -28,7 +28,8 @@ import {
 import type { IngestRequest, Ingested } from './request.ts'
 import type { Rooms } from './rooms.ts'
 import { dropSpare, keysFor } from './spare.ts'
-import { discardUnfinished, fail } from './sweep.ts'
+import { fail } from './sweep.ts'
+import { discardUnfinished } from './unfinished.ts'
 
 const publishTriesMax = 100
 const rollbackTriesMax = 25

@@ -37,6 +37,7 @@ export class Jobs {
   readonly #files: JobFiles
   readonly #isPublished: (name: string, uuid: string) => Promise<boolean>
   readonly #timer: NodeJS.Timeout
+  #lastSeen: readonly Job[] = []
   #ticks = 0
 
   /**
@@ -113,7 +114,12 @@ export class Jobs {
 
   /** All work, be it on no image. */
   async all(): Promise<Job[]> {
-    return await this.#files.list()
+    return (this.#lastSeen = await this.#files.list())
+  }
+
+  /** What `all` gave when it was last asked, which is done every few seconds. */
+  get lastSeen(): readonly Job[] {
+    return this.#lastSeen
   }
 
   /** One job as the store has it now; undefined when nothing claims it. */

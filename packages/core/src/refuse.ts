@@ -95,8 +95,7 @@ export async function assertRoom(
 ): Promise<void> {
   if (!hasSpace(backend)) return
   const space = await backend.space()
-  const promisedBytes = sizeBytes > 1 ? await promisedToOthers(jobs) : 0
-  const freeBytes = Math.max(0, space.freeBytes - promisedBytes)
+  const freeBytes = Math.max(0, space.freeBytes - promisedToOthers(jobs))
   if (freeBytes >= Math.max(sizeBytes, 1)) return
   throw new ImageError(
     'resource_exhausted',
@@ -107,11 +106,11 @@ export async function assertRoom(
 }
 
 /**
- * What work of other processes has announced and not yet received. That of this one is known to its
- * backend, which has reserved room for it.
+ * What work of other processes has announced and not yet received, as of the last look at it. That of
+ * this one is known to its backend, which has reserved room for it.
  */
-async function promisedToOthers(jobs: Jobs): Promise<number> {
-  const others = (await jobs.all()).filter((job) => !job.mine && !job.end && !job.cancelled)
+function promisedToOthers(jobs: Jobs): number {
+  const others = jobs.lastSeen.filter((job) => !job.mine && !job.end && !job.cancelled)
   return others.reduce((sum, job) => sum + toCome(job), 0)
 }
 

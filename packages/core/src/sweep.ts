@@ -131,20 +131,6 @@ export async function sweep(rooms: Rooms): Promise<void> {
   await sweepCorrupt(rooms, marks)
 }
 
-/** Throws away what is unfinished of an ingest that nobody is to go on with. Resolves to how many. */
-export async function discardUnfinished(
-  backend: Backend,
-  { name, uuid }: { name: string; uuid: string },
-): Promise<number> {
-  const key = bytesKey(name, uuid)
-  const found = []
-  if (hasUnfinished(backend)) {
-    for await (const put of backend.unfinished()) if (put.key === key) found.push(put.id)
-    for (const id of found) await backend.discard(id)
-  }
-  return found.length
-}
-
 /** Unfinished puts first, then their jobs: one that begins meanwhile is not looked at. */
 async function sweepUnfinished(backend: Backend, jobs: Jobs, nowNs: bigint): Promise<void> {
   if (!hasUnfinished(backend)) return

@@ -78,6 +78,7 @@ usage(
     const [one, other] = [await town.open(), await town.open()]
     const uploading = await half(one.store, 'jammy')
     await one.store.beat()
+    await other.store.tend()
     const ask = (size: number) => {
       const body = disk(2, size)
       return other.store.ingest(request('noble', { size }), () => streamOf(body))

@@ -262,4 +262,21 @@ pulls(
   }),
 )
 
+pulls(
+  'the secrets of a job go with its end, also when who ended it died in between',
+  pulling(async ({ town, web, open }) => {
+    const first = await open()
+    const url = `${web.url('/none').href}?token=s3cr3t`
+    const { image } = await first.store.pull(pullOf('jammy', { url }))
+    await outcome(first.store, image)
+    town.plant(`.jobs/jammy-${image.uuid}/source.json`, JSON.stringify({ parameters: { url } }))
+    await first.store.sweep()
+    assert.equal(
+      town.keys().filter((key) => key.endsWith('source.json')),
+      [],
+    )
+    assert.is((await first.store.get('jammy')).state, 'failed')
+  }),
+)
+
 pulls.run()

@@ -13,7 +13,7 @@ import type { Facts, Parameters } from '../record.ts'
 import { assertRoom } from '../refuse.ts'
 import type { Rooms } from '../rooms.ts'
 import { SourceChanged, SourceError } from '../source/failure.ts'
-import { discardUnfinished } from '../sweep.ts'
+import { discardUnfinished } from '../unfinished.ts'
 import type { From, Opening, Source, Told } from './source.ts'
 
 /** Attempts of one process; within one the source itself outlasts what breaks off. */

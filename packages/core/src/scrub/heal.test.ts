@@ -3,6 +3,7 @@
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { readAll } from '../backend.ts'
 import { bytesKey, corruptKey, recordKey } from '../layout.ts'
 import {
   Shelf,
@@ -81,6 +82,36 @@ heal(
     for (const version of ['1', '2', '3']) {
       assert.match(report.findings[0]?.what ?? '', `jammy ${version}`)
     }
+  }),
+)
+
+heal(
+  'three names that share corrupt bytes fail together and come back together',
+  inTown(async (town) => {
+    const shelf = new Shelf()
+    const instance = await town.open(options(shelf))
+    const image = await pulled(instance, 'jammy')
+    const names = ['jammy', 'noble', 'focal']
+    for (const name of names.slice(1)) await put(instance.store, name, 1)
+    const other = await town.open()
+    const states = async (): Promise<string[]> =>
+      await Promise.all(names.map(async (name) => (await other.store.get(name)).state))
+    rot(town, bytesKey('jammy', image.uuid))
+    shelf.content = undefined
+    const failed = await scrubbed(instance.store, { repair: true })
+    assert.equal([failed.faults, failed.repaired], [1, 0])
+    for (const name of names) assert.match(failed.findings[0]?.what ?? '', `${name} 1`)
+    assert.equal(await states(), ['failed', 'failed', 'failed'])
+    shelf.content = body
+    const healed = await scrubbed(instance.store, { repair: true })
+    assert.equal([healed.faults, healed.repaired], [1, 1])
+    assert.equal(await states(), ['ready', 'ready', 'ready'])
+    for (const name of names) {
+      const opened = await other.store.open(name)
+      assert.ok((await readAll(await opened.read())).equals(body))
+    }
+    for (const name of names.toReversed()) await instance.store.remove(name)
+    assert.equal(contents(town), [])
   }),
 )
 
