@@ -9,8 +9,8 @@ import {
   mkdirSync,
   openSync,
   rmSync,
+  writeSync,
 } from 'node:fs'
-import { writeSync } from 'node:fs'
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { root } from '../scripts/install.js'

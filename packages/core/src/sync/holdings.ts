@@ -10,12 +10,14 @@ import type { Plan } from './plan.ts'
 
 const versionsMax = 8
 const othersMax = 32
+const listAgeMaxMs = 5000
 
 /** Finds in the images of this store what the plan wants. What can not be read is passed over. */
 export async function findHere(
   plan: Plan,
   { rooms, name, signal }: Pick<Order, 'rooms' | 'name' | 'signal'>,
 ): Promise<void> {
+  if (!plan.isWanting) return
   const seen = new Set<string>()
   for (const { keys, size } of await candidates(rooms, name)) {
     for (const key of keys) {
@@ -35,6 +37,8 @@ export async function findHere(
 
 /** The newest versions of the name, then the newest of other names. */
 async function candidates({ catalog }: Rooms, name: string): Promise<VersionRecord[]> {
+  // What other servers took in, too.
+  if (catalog.ageMs() > listAgeMaxMs) await catalog.refresh()
   const versions = await catalog.fresh(name)
   const others = catalog
     .names()
