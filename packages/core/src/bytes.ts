@@ -1,7 +1,7 @@
 // The bytes that records name: whether they are there, whether somebody may be removing them, and how
 // they go. What is done in which order, and why, is in publish.ts and docs/layout.md.
 
-import { type Backend, type Stat, bytesOf, hasOwners } from './backend.ts'
+import { type Backend, bytesOf, hasOwners } from './backend.ts'
 import { orUndefined } from './errors.ts'
 import { deleteHealed } from './healed.ts'
 import {
@@ -12,6 +12,7 @@ import {
   markKey,
   markPrefix,
   parseBytesKey,
+  parseCorruptKey,
   parseMarkKey,
 } from './layout.ts'
 import type { Failpoint } from './publish.ts'
@@ -31,18 +32,6 @@ export async function isThere(backend: Backend, key: string): Promise<boolean> {
   return (await orUndefined(backend.stat(key))) !== undefined
 }
 
-/** What readers of a record read: the first of its bytes that exist. */
-export async function firstBytes(
-  backend: Backend,
-  record: VersionRecord,
-): Promise<Stat | undefined> {
-  for (const key of record.keys) {
-    const stat = await orUndefined(backend.stat(key))
-    if (stat) return stat
-  }
-  return undefined
-}
-
 /** Whether anybody may be removing the bytes of an ingest. */
 export async function isMarked(backend: Backend, { name, uuid }: Ingest): Promise<boolean> {
   for await (const { key } of backend.list(markPrefix(name, uuid))) {
@@ -60,6 +49,16 @@ export async function isHeld(backend: Backend, key: string, at?: Failpoint): Pro
   const isFree = ingest !== undefined && !(await isMarked(backend, ingest))
   await at?.('marks looked for')
   return isFree && (await isThere(backend, key))
+}
+
+/** Whether bytes may be shared: nobody may be removing them, or has found them to be corrupt. */
+export async function isSound(backend: Backend, key: string): Promise<boolean> {
+  const ingest = parseBytesKey(key)
+  if (!ingest) return false
+  for await (const mark of backend.list(markPrefix(ingest.name, ingest.uuid))) {
+    if (parseMarkKey(mark.key) ?? parseCorruptKey(mark.key)) return false
+  }
+  return await isThere(backend, key)
 }
 
 /** Whether some bytes of a visible record are held: it will not lose them. */

@@ -43,16 +43,19 @@ export class Lookup {
   readonly #backend: Backend
   readonly #catalog: Catalog
   readonly #jobs: Jobs
-  readonly #corruptions: Corruptions
+  readonly corruptions: Corruptions
   #jobsSnapshot: { atMs: number; jobs: Job[] } | undefined
   #jobsRevision = 0
-  #list: { revision: number; jobs: Job[]; images: Image[] } | undefined
+  #list: { revision: string; jobs: Job[]; images: Image[] } | undefined
 
-  constructor(rooms: Rooms) {
+  /** `onDoubt` is told of the images whose bytes were found corrupt, or have been replaced, meanwhile. */
+  constructor(rooms: Rooms, onDoubt: (images: Image[]) => void = () => {}) {
     this.#backend = rooms.backend
     this.#catalog = rooms.catalog
     this.#jobs = rooms.jobs
-    this.#corruptions = new Corruptions(rooms.backend)
+    this.corruptions = new Corruptions(rooms.backend, async (ids) =>
+      onDoubt(await this.#concerned(ids)),
+    )
   }
 
   async get(name: string, select: Selection): Promise<Image> {
@@ -78,18 +81,20 @@ export class Lookup {
       .filter((job) => job.end)
       .toSorted((a, b) => ((a.endedAtNs ?? 0n) > (b.endedAtNs ?? 0n) ? -1 : 1))
       .map((job) => imageOfJob(job))
-    await this.#corruptions.look()
+    await this.corruptions.look()
     const shown = await Promise.all(records.map((record) => this.#shown(record)))
     return [...inFlight, ...merged(shown, failed)]
   }
 
-  /** The newest work in flight of a name, else its newest published version, with what was asked for. */
+  /** The newest work in flight of a name, else its newest ready version, with what was asked for. */
   async newest(name: string): Promise<{ image: Image; description: Description } | undefined> {
     const inFlight = (await this.#jobs.list(name)).filter((job) => !job.cancelled && !job.end)
     const [job] = newestJobs(inFlight)
     if (job) return { image: imageOfJob(job), description: job.claim.description }
-    const record = (await this.#record(name, {}))?.record
-    return record && { image: imageOfRecord(record), description: record }
+    const found = await this.#record(name, {})
+    // What is corrupt is no answer to who asks for it anew.
+    if (!found || found.corruption) return undefined
+    return { image: imageOfRecord(found.record), description: found.record }
   }
 
   async open(name: string, select: Selection): Promise<OpenedImage> {
@@ -115,9 +120,9 @@ export class Lookup {
   /** What a get by each name gives, in name order. */
   async list(): Promise<Image[]> {
     if (this.#catalog.ageMs() > listAgeMaxMs) await this.#catalog.refresh()
-    if (this.#corruptions.ageMs() > listAgeMaxMs) await this.lookForCorruption()
+    if (this.corruptions.ageMs() > listAgeMaxMs) await this.corruptions.look()
     const jobs = await this.jobs()
-    const { revision } = this.#catalog
+    const revision = `${this.#catalog.revision} ${this.corruptions.revision}`
     if (this.#list?.revision === revision && this.#list.jobs === jobs) return this.#list.images
     const images = await Promise.all(this.#catalog.names().map((name) => this.#newestOf(name)))
     const unpublished = newestJobs(jobs).filter((job) => !this.#catalog.newest(job.name))
@@ -130,27 +135,24 @@ export class Lookup {
     return all
   }
 
-  /** Looks which bytes are corrupt. Returns the images that are told otherwise than before. */
-  async lookForCorruption(): Promise<Image[]> {
-    const changed = await this.#corruptions.look()
-    if (changed.size === 0) return []
-    this.#list = undefined
-    const concerned = [...this.#catalog.known()].filter((record) =>
-      this.#corruptions.concerns(record, changed),
+  /** The images that name any of these bytes, as they are now. */
+  async #concerned(ids: ReadonlySet<string>): Promise<Image[]> {
+    const records = [...this.#catalog.records()].filter((record) =>
+      this.corruptions.concerns(record, ids),
     )
-    return await Promise.all(concerned.map((record) => this.#shown(record, true)))
+    return await Promise.all(records.map((record) => this.#shown(record, true)))
   }
 
   /** As it is ready, or has failed since; where nothing is known against its bytes, that is not asked. */
   async #shown(record: VersionRecord, isDoubtful = false): Promise<Image> {
-    if (!isDoubtful && !this.#corruptions.concerns(record)) return imageOfRecord(record)
+    if (!isDoubtful && !this.corruptions.concerns(record)) return imageOfRecord(record)
     return imageOfFound((await findBytes(this.#backend, record)) ?? { record })
   }
 
   /** What the list says of a name: for nearly all of them, what is in memory. */
   async #newestOf(name: string): Promise<Image | undefined> {
     const record = this.#catalog.newest(name)
-    if (!record || !this.#corruptions.concerns(record)) return imageOfNewest(record)
+    if (!record || !this.corruptions.concerns(record)) return imageOfNewest(record)
     const found = await this.#record(name, {})
     return found && imageOfFound(found)
   }

@@ -23,7 +23,7 @@ import {
   sharing,
   stored,
   sweeper,
-  unread,
+  outside,
 } from './testing/publishing.ts'
 
 const protocol = suite('publish and remove')
@@ -145,7 +145,7 @@ protocol('a rollback and the removal of its version leave the bytes or no record
       const mayGo = state.objects.has(recordKey(old.name, '10'))
       if (isPublished && !mayGo) assert.ok(state.objects.has(bytes), 'bytes of a record went')
     },
-    unread,
+    outside,
   )
 })
 
@@ -158,7 +158,7 @@ protocol('of two publishers of one version at most one is acknowledged', async (
       assert.ok(state.told.filter((each) => each === acknowledged).length <= 1)
       assertNothingLost(both, state)
     },
-    unread,
+    outside,
   )
 })
 

@@ -2,7 +2,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Backend, hasProbe, hasSpace } from './backend.ts'
-import { firstBytes, stands } from './bytes.ts'
+import { stands } from './bytes.ts'
 import type { Digests } from './checksum.ts'
 import { ImageError } from './errors.ts'
 import type { IngestRequest } from './request.ts'
@@ -11,6 +11,7 @@ import { readRecord } from './publish.ts'
 import type { Jobs } from './job.ts'
 import type { VersionRecord } from './record.ts'
 import type { Rooms } from './rooms.ts'
+import { findBytes } from './sound.ts'
 import { removeBrokenRecords } from './sweep.ts'
 import { toCome } from './usage.ts'
 
@@ -142,7 +143,10 @@ async function published(
   version: string | undefined,
 ): Promise<VersionRecord | undefined> {
   const existing = records.find((record) => record.version === version)
-  if (!existing || (await firstBytes(rooms.backend, existing)) !== undefined) return existing
+  if (!existing) return undefined
+  const found = await findBytes(rooms.backend, existing)
+  if (found?.corruption) throw corrupt(existing)
+  if (found) return existing
   await removeBrokenRecords(rooms, [existing])
   return undefined
 }
@@ -183,5 +187,14 @@ function taken(existing: VersionRecord): ImageError {
     `${name} ${version} exists with other bytes (sha512 ${checksums.sha512.slice(0, 16)}…, ` +
       `${existing.size} bytes). Give another version, or none for the next one.`,
     { expected: `sha512:${checksums.sha512}` },
+  )
+}
+
+/** Not the same bytes, whatever was sent: to call them so would acknowledge what nobody can read. */
+function corrupt({ name, version }: VersionRecord): ImageError {
+  return new ImageError(
+    'already_exists',
+    `${name} ${version} exists, and its stored bytes are corrupt. Delete it to upload it again, or give ` +
+      'another version, or none for the next one.',
   )
 }

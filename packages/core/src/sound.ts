@@ -15,21 +15,25 @@ export interface Found {
   corruption?: Corruption
 }
 
-/** The first bytes of a record that exist and are sound; else the first that exist. */
+/**
+ * The first bytes of a record that are sound, or serve in the place of corrupt ones, also of such as were
+ * taken away since; else the first that exist. Undefined for a record that was never acknowledged.
+ */
 export async function findBytes(
   backend: Backend,
   record: VersionRecord,
 ): Promise<Found | undefined> {
   let corrupt: Found | undefined
   for (const key of record.keys) {
-    const bytes = await orUndefined(backend.stat(key))
-    if (!bytes) continue
-    const corruption = await corruptionOf(backend, key)
-    if (!corruption) return { record, bytes }
-    const { healedBy } = corruption
+    const [bytes, corruption] = await Promise.all([
+      orUndefined(backend.stat(key)),
+      corruptionOf(backend, key),
+    ])
+    if (bytes && !corruption) return { record, bytes }
+    const { healedBy } = corruption ?? {}
     const healed = healedBy === undefined ? undefined : await orUndefined(backend.stat(healedBy))
     if (healed) return { record, bytes: healed }
-    corrupt ??= { record, bytes, corruption }
+    if (bytes && corruption) corrupt ??= { record, bytes, corruption }
   }
   return corrupt
 }
@@ -54,31 +58,40 @@ export function imageOfFound({ record, corruption }: Omit<Found, 'bytes'>): Imag
 /** All corruptions of a store, as they were at the last look. */
 export class Corruptions {
   readonly #backend: Backend
+  readonly #onChange: (ids: ReadonlySet<string>) => Promise<void>
   #tags = new Map<string, string>()
   #lookedAtMs = -Infinity
+  /** Changes whenever something else is known than before. */
+  revision = 0
 
-  constructor(backend: Backend) {
+  /** `onChange` is given the `<name>-<uuid>` of all that a look tells otherwise than the one before. */
+  constructor(backend: Backend, onChange: (ids: ReadonlySet<string>) => Promise<void>) {
     this.#backend = backend
+    this.#onChange = onChange
   }
 
   ageMs(): number {
     return performance.now() - this.#lookedAtMs
   }
 
-  /** Looks anew. Returns the `<name>-<uuid>` of all that is told otherwise than before. */
-  async look(): Promise<Set<string>> {
+  /** Looks anew. */
+  async look(): Promise<void> {
     const startedAtMs = performance.now()
     const tags = new Map<string, string>()
     for await (const { key, tag } of this.#backend.list(marksPrefix)) {
       const ingest = parseCorruptKey(key)
       if (ingest) tags.set(idOf(ingest), tag)
     }
+    // One that began later has been faster.
+    if (startedAtMs < this.#lookedAtMs) return
     const changed = [...tags.keys(), ...this.#tags.keys()].filter(
       (id) => tags.get(id) !== this.#tags.get(id),
     )
+    // Where that fails it is told by the next look.
+    if (changed.length > 0) await this.#onChange(new Set(changed))
     this.#tags = tags
     this.#lookedAtMs = startedAtMs
-    return new Set(changed)
+    if (changed.length > 0) this.revision += 1
   }
 
   /** Whether anything is known of any bytes of the record; only a look at the store tells what. */

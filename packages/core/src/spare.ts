@@ -12,12 +12,11 @@
 
 import type { Backend } from './backend.ts'
 import type { Digests } from './checksum.ts'
-import { type Grounds, deleteBytes, isHeld, markBytes } from './bytes.ts'
+import { type Grounds, deleteBytes, isSound, markBytes } from './bytes.ts'
 import { isImageError, orUndefined } from './errors.ts'
 import { parseBytesKey } from './layout.ts'
 import type { VersionRecord } from './record.ts'
 import type { Rooms } from './rooms.ts'
-import { corruptionOf } from './sound.ts'
 
 /** So many different bytes of the same content are tried at most. */
 const candidatesMax = 8
@@ -59,8 +58,7 @@ async function firstShared(
   }
   for (const key of keys) {
     const stat = await orUndefined(backend.stat(key))
-    if (stat?.size !== size || (await corruptionOf(backend, key))) continue
-    if (await isHeld(backend, key)) return key
+    if (stat?.size === size && (await isSound(backend, key))) return key
   }
   return undefined
 }
@@ -75,7 +73,7 @@ export async function dropSpare(grounds: Grounds, record: VersionRecord): Promis
   await at?.('spare marked')
   const look = await catalog.look(ingest.name)
   const isNeeded = look.names(ingest, (other) => other.keys[0] !== shared)
-  const isFree = !isNeeded && (await isHeld(backend, shared))
+  const isFree = !isNeeded && (await isSound(backend, shared))
   if (isFree) {
     await at?.('spare not needed')
     await deleteBytes(grounds, ingest)

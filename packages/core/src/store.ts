@@ -73,7 +73,9 @@ export class ImageStore {
       ...(options.at && { at: options.at }),
     }
     this.#leases = new Leases(hasOwners(backend) ? backend : {})
-    this.#lookup = new Lookup(this.#rooms)
+    this.#lookup = new Lookup(this.#rooms, (images) => {
+      for (const image of images) this.#events.image(image)
+    })
     this.#others = new OthersWork(this.#lookup, this.#events)
     const parts = {
       rooms: this.#rooms,
@@ -283,8 +285,7 @@ export class ImageStore {
     const isWatched = this.#events.isHeard || performance.now() - this.#listedAtMs < listInterestMs
     if (isWatched && this.#rooms.catalog.ageMs() > listAgeMs) {
       await this.#rooms.catalog.refresh()
-      const changed = await this.#lookup.lookForCorruption()
-      for (const image of changed) this.#events.image(image)
+      await this.#lookup.corruptions.look()
     }
   }
 

@@ -11,7 +11,7 @@ import {
   readAll,
 } from './backend.ts'
 import type { Job, OwnJob } from './claim.ts'
-import { type Mark, firstBytes, isHeld, isThere, removeBytes } from './bytes.ts'
+import { type Mark, isSound, isThere, removeBytes } from './bytes.ts'
 import { orUndefined } from './errors.ts'
 import { healedKeys } from './healed.ts'
 import type { Jobs } from './job.ts'
@@ -30,6 +30,7 @@ import {
 import { readRecord } from './publish.ts'
 import { type VersionRecord, freshId, parseObject } from './record.ts'
 import type { Rooms } from './rooms.ts'
+import { findBytes } from './sound.ts'
 import { dropSpare } from './spare.ts'
 import { settleHeal, sweepCorrupt } from './sweep-healed.ts'
 
@@ -259,7 +260,7 @@ export async function removeBrokenRecords(
 ): Promise<void> {
   const { backend, catalog } = rooms
   for (const record of records) {
-    if ((await firstBytes(backend, record)) !== undefined) continue
+    if (await findBytes(backend, record)) continue
     const key = recordKey(record.name, record.version)
     if ((await readRecord(backend, key))?.id !== record.id) continue
     await backend.delete(key)
@@ -283,7 +284,9 @@ export async function sweepSpares(
     // Its publisher, if there still is one, does it itself.
     const isOver = async (): Promise<boolean> => await isNobodys(jobs, record.name, record.uuid)
     if (!(await isOver()) || !(await isThere(backend, spare))) continue
-    const isLeft = options.isDryRun ? await isHeld(backend, shared) : await dropSpare(rooms, record)
+    const isLeft = options.isDryRun
+      ? await isSound(backend, shared)
+      : await dropSpare(rooms, record)
     if (isLeft) found.push(spare)
   }
   return found

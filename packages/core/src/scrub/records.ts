@@ -1,7 +1,6 @@
 // The step that looks at the records: whether each can be read, and whether its bytes are there.
 
 import type { Stat } from '../backend.ts'
-import { firstBytes } from '../bytes.ts'
 import { asError, isImageError } from '../errors.ts'
 import {
   catalogPrefix,
@@ -14,6 +13,7 @@ import {
 } from '../layout.ts'
 import { readRecord } from '../publish.ts'
 import type { VersionRecord } from '../record.ts'
+import { findBytes } from '../sound.ts'
 import { removeBrokenRecords } from '../sweep.ts'
 import { type Finding, type ScrubContext, type Step, isLeft, mended } from './finding.ts'
 import { listRoot } from './folders.ts'
@@ -77,7 +77,7 @@ async function* withoutBytes(
   record: VersionRecord,
 ): AsyncGenerator<Finding> {
   const { rooms } = context
-  if ((await firstBytes(rooms.backend, record)) !== undefined) return
+  if (await findBytes(rooms.backend, record)) return
   const marks = await marksOf(context, record)
   // Last of all: a remover marks first, and removes the record before the bytes.
   if (!(await stillStands(context, record))) return

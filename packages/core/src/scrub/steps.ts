@@ -20,12 +20,13 @@ export const scrubSteps: readonly Step[] = [
   configsStep,
   blocksStep,
   orphansStep,
-  sparesStep,
   unfinishedStep,
   jobsStep,
   marksStep,
   corruptStep,
   digestsStep,
+  // Once all is read: a second copy may be the better one.
+  sparesStep,
 ]
 
 /** The steps of those names, in their own order; all of them for none. Throws `invalid_argument`. */

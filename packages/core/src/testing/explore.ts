@@ -19,8 +19,8 @@ export interface Explored {
 }
 
 export interface ExploreOptions {
-  /** Keys that no actor reads: to delete one is no step at all. */
-  unread?: readonly string[]
+  /** The one answer that there is to an operation whose effect nobody sees: it is no step at all. */
+  only?: (operation: Operation) => string | undefined
 }
 
 /** Where an actor stands: what it saw, by number, and what it does next. */
@@ -42,15 +42,15 @@ interface Place {
 /** What each actor does after each history, run once and remembered. */
 class Behaviour {
   readonly #actors: readonly Actor[]
-  readonly #unread: ReadonlySet<string>
+  readonly #only: (operation: Operation) => string | undefined
   readonly places: Place[] = []
   readonly #following = new Map<string, Place>()
   readonly #tails = new Map<string, Place>()
   readonly #listings = new Map<string, Place>()
 
-  constructor(actors: readonly Actor[], unread: ReadonlySet<string>) {
+  constructor(actors: readonly Actor[], options: ExploreOptions) {
     this.#actors = actors
-    this.#unread = unread
+    this.#only = options.only ?? (() => undefined)
   }
 
   async begin(index: number): Promise<Place> {
@@ -79,9 +79,8 @@ class Behaviour {
     const actor = this.#actors[index]
     if (!actor) throw new Error('no such actor')
     const { operation, outcome, told } = await learn(actor, history)
-    if (operation?.verb === 'delete' && this.#unread.has(operation.key)) {
-      return await this.#place(index, [...history, 'delete'])
-    }
+    const only = operation && this.#only(operation)
+    if (only !== undefined) return await this.#place(index, [...history, only])
     const tail = operation
       ? await this.#tailOf(index, history, operation)
       : `${index} ${outcome} ${told}`
@@ -139,7 +138,7 @@ class Exploration {
   constructor(actors: readonly Actor[], check: (state: Explored) => void, options: ExploreOptions) {
     this.#actors = actors
     this.#check = check
-    this.#behaviour = new Behaviour(actors, new Set(options.unread))
+    this.#behaviour = new Behaviour(actors, options)
   }
 
   /** A state is the number of its world, and those of its actors' places. */

@@ -5,12 +5,13 @@ import { strict as assert } from 'node:assert'
 import type { Backend } from '../backend.ts'
 import { type Grounds, removeBytes } from '../bytes.ts'
 import { Catalog } from '../catalog.ts'
-import { type Ingest, blocksKey, bytesKey, configKey, layoutVersion, recordKey } from '../layout.ts'
+import { type Ingest, bytesKey, layoutVersion, parseCorruptKey, recordKey } from '../layout.ts'
 import { type Step, publish } from '../publish.ts'
 import { type VersionRecord, formatRecord } from '../record.ts'
 import { removeRecords } from '../remove.ts'
 import { dropSpare } from '../spare.ts'
-import { type Actor, type Explored, explore } from './explore.ts'
+import { type Actor, type ExploreOptions, type Explored, explore } from './explore.ts'
+import { absent } from './script.ts'
 
 /** The ingest that brought the bytes that are shared, and two of the same content. */
 export const owning: Ingest = { name: 'ab', uuid: '0000abcd' }
@@ -120,12 +121,12 @@ export function stored(
   ])
 }
 
-/** What stands beside the bytes is left out: nobody reads it here. */
-export const unread: { unread: string[] } = {
-  unread: [owning, sharing, alsoSharing].flatMap(({ name, uuid }) => [
-    configKey(name, uuid),
-    blocksKey(name, uuid),
-  ]),
+/** What stands beside the bytes is left out, and so are marks of corrupt ones: nobody puts any here. */
+export const outside: ExploreOptions = {
+  only({ verb, key }) {
+    if (verb === 'delete' && /\/(backing\.cfg|blocks)$/.test(key)) return verb
+    return verb === 'get' && parseCorruptKey(key) ? absent : undefined
+  },
 }
 
 /** At every moment: what was acknowledged and is still there has bytes. */
@@ -174,7 +175,7 @@ export async function assertPublishingSafe(
       seen.finished += 1
       assertNothingLeft(state)
     },
-    unread,
+    outside,
   )
   assert.ok(
     Object.values(seen).every((count) => count > 0),

@@ -9,6 +9,7 @@ import {
   readAll,
 } from '../backend.ts'
 import { ImageError } from '../errors.ts'
+import { parseMarkKey } from '../layout.ts'
 
 export interface Actor {
   name: string
@@ -89,7 +90,7 @@ class Script implements Backend {
 
   /** The random last part of a mark becomes its actor's name and a number: runs must not differ. */
   #rename(key: string): string {
-    if (!key.startsWith('.marks/')) return key
+    if (!parseMarkKey(key)) return key
     const known = this.#marks.get(key) ?? `${this.#actor}${this.#marks.size}`
     this.#marks.set(key, known)
     return key.replace(/[^/]+$/, `${known}.json`)
