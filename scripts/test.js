@@ -15,7 +15,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 // uvu looks at this when it is loaded: suites are then queued here instead of run by themselves.
 globalThis.UVU_DEFER = 1
 const suiteTimeoutMs = Number(process.env.TEST_TIMEOUT_MS || 240_000)
-const lanes = 2
+const lanes = Number(process.env.TEST_LANES || 2)
 
 function testFiles(path) {
   if (!statSync(path).isDirectory()) return [path]
