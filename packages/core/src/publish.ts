@@ -13,7 +13,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Backend, bytesOf, readAll } from './backend.ts'
-import { type Grounds, markBytesOf, removeMarked, stands } from './bytes.ts'
+import { type Grounds, isMarked, markBytesOf, removeMarked, stands } from './bytes.ts'
 import { ImageError, isImageError, orUndefined } from './errors.ts'
 import { bytesKey, parseBytesKey, recordKey } from './layout.ts'
 import { type VersionRecord, formatRecord, parseRecord } from './record.ts'
@@ -62,7 +62,8 @@ export async function publish(
   await at?.('record created')
   const current = await readRecord(backend, key)
   await at?.('record read back')
-  if (current?.id === record.id && (await stands(backend, record, at))) {
+  const isHeldBack = current?.id !== record.id || (await isRevoked(backend, record))
+  if (!isHeldBack && (await stands(backend, record, at))) {
     await at?.('published')
     return
   }
@@ -73,6 +74,15 @@ export async function publish(
     `${record.name} ${record.version} was deleted while it was being published; nothing is left ` +
       'of it. Send it again if it is still wanted.',
   )
+}
+
+/**
+ * Whether somebody has marked the bytes that came with the record: the work was cancelled, or taken for
+ * dead. Shared bytes must not save what was deleted. A rollback brings none.
+ */
+async function isRevoked(backend: Backend, record: VersionRecord): Promise<boolean> {
+  if (record.rollbackOf !== undefined || record.keys.length === 1) return false
+  return await isMarked(backend, record)
 }
 
 /**

@@ -40,7 +40,14 @@ export async function removeImage(
     const what = version === undefined ? name : `${name} with version ${version}`
     throw new ImageError('not_found', `There is no image ${what}.`)
   }
-  await removeRecords(rooms, oldestFirst, marked)
+  let kept = await removeRecords(rooms, oldestFirst, marked)
+  // Published between the list above and the last look: it is what was to be deleted.
+  while (kept.some(({ uuid }) => cancelled.has(uuid))) {
+    const late = (await catalog.fresh(name)).filter((record) => isOf(cancelled, record))
+    if (late.length === 0) break
+    oldestFirst.push(...late)
+    kept = await removeRecords(rooms, late)
+  }
   for (const { uuid } of work) await jobs.remove(name, uuid)
   const gone = [...oldestFirst, ...work.map((job) => job.claim)]
   return [...new Set(gone.map((each) => each.version))]
@@ -51,12 +58,15 @@ function isOf(uuids: ReadonlySet<string>, { uuid, rollbackOf }: VersionRecord): 
   return rollbackOf === undefined && uuids.has(uuid)
 }
 
-/** Removes records, and whatever bytes of theirs, or under these marks, none names any more. */
+/**
+ * Removes records, and whatever bytes of theirs, or under these marks, none names any more. Returns
+ * those that one names: they stay.
+ */
 export async function removeRecords(
   grounds: Grounds,
   records: readonly VersionRecord[],
   marked: readonly Marked[] = [],
-): Promise<void> {
+): Promise<Marked[]> {
   const { backend, catalog } = grounds
   // Marks before records: should this process stop between them, the sweep still knows the bytes.
   const all = [...marked, ...(await markBytesOf(backend, records))]
@@ -70,5 +80,5 @@ export async function removeRecords(
     catalog.remove(name, version)
   }
   await grounds.at?.('records removed')
-  await removeMarked(grounds, all)
+  return await removeMarked(grounds, all)
 }
