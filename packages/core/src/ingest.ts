@@ -264,7 +264,8 @@ export class Intake {
       // A record that names them was created after all, though nobody could say so.
       const kept = own.bytesGiven ? await removeBytes(this.#rooms, [{ name, uuid }]) : []
       const isSilent = !isPull && (error instanceof SameBytes || !leavesTrace(error))
-      if (!job || job.cancelled || kept.length > 0 || isSilent) {
+      const isDeleted = !job || job.cancelled || own.stopped === 'deleted'
+      if (isDeleted || kept.length > 0 || isSilent) {
         jobs.release(own)
         await jobs.remove(name, uuid)
       } else await fail(this.#rooms, own, endOf(error))

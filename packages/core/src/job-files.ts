@@ -90,12 +90,17 @@ export class JobFiles {
   async #job(stats: Stat[]): Promise<Job | undefined> {
     let claimStat: Stat | undefined
     let epoch = 0
+    let isFirstThere = false
     for (const stat of stats) {
       const file = parseJobKey(stat.key)
-      if (file?.kind !== 'claim' || file.epoch < epoch) continue
+      if (file?.kind !== 'claim') continue
+      isFirstThere ||= file.epoch === 1
+      if (file.epoch < epoch) continue
       epoch = file.epoch
       claimStat = stat
     }
+    // Without it the job has been removed, be it halfway.
+    if (!isFirstThere) return undefined
     const claim = claimStat && ((await this.#read(claimStat)) as Claim | undefined)
     if (!claim) return undefined
     const { name, uuid } = claim

@@ -4,7 +4,7 @@
 import pLimit from 'p-limit'
 import { type Backend, bytesOf, hasOwners } from './backend.ts'
 import { type Claim, type End, type Job, type NewJob, OwnJob, type WorkState } from './claim.ts'
-import { ImageError, asError, isImageError } from './errors.ts'
+import { ImageError, asError, isImageError, orUndefined } from './errors.ts'
 import { type Epoch, JobFiles } from './job-files.ts'
 import {
   beatKey,
@@ -17,7 +17,6 @@ import {
   jobPrefix,
   layoutVersion,
   markPrefix,
-  parseJobKey,
   sourceKey,
 } from './layout.ts'
 import { freshId } from './record.ts'
@@ -92,7 +91,10 @@ export class Jobs {
     }
   }
 
-  /** Takes the work of a job whose lease is over; undefined when another process was faster. */
+  /**
+   * Takes the work of a job whose lease is over; undefined when another process was faster, or has
+   * removed the job. What was cancelled is taken as such: it can only be cleared away.
+   */
   async takeOver(job: Job, state: WorkState = 'starting'): Promise<OwnJob | undefined> {
     const epoch = job.epoch + 1
     const claim = this.#claim(job.claim, job.uuid, epoch, job.claim.createdAt)
@@ -102,7 +104,16 @@ export class Jobs {
       if (isImageError(error, 'already_exists')) return undefined
       throw error
     }
-    return this.#take(claim, state)
+    // Who removes a job cancels it, lists its files, and deletes the first claim before all else: that
+    // list may have been made before this claim.
+    const now = await this.get(job.name, job.uuid)
+    if (!now || !(await orUndefined(this.#backend.stat(claimKey(job.name, job.uuid, 1))))) {
+      await this.#backend.delete(claimKey(job.name, job.uuid, epoch))
+      return undefined
+    }
+    const own = this.#take(claim, state)
+    if (now.cancelled) own.stop(deletedMeanwhile(job.name), 'deleted')
+    return own
   }
 
   /**
@@ -158,8 +169,7 @@ export class Jobs {
   /** Asks the owner to stop, whoever that is. */
   async cancel(name: string, uuid: string): Promise<void> {
     await this.#put(cancelKey(name, uuid), { at: new Date().toISOString() }, false)
-    const error = new ImageError('aborted', `${name} was deleted meanwhile.`)
-    this.own(name, uuid)?.stop(error, 'deleted')
+    this.own(name, uuid)?.stop(deletedMeanwhile(name), 'deleted')
   }
 
   /** Writes the outcome of work that failed and lets go of it. */
@@ -190,15 +200,14 @@ export class Jobs {
     this.#own.delete(ingestId(own.claim.name, own.claim.uuid))
   }
 
-  /** Removes all files of a job: claims first, so that a half removed one is nobody's work. */
+  /** Removes all files of a job: the first claim first, so that a half removed one is no job. */
   async remove(name: string, uuid: string): Promise<void> {
-    const claims: string[] = []
+    const first = claimKey(name, uuid, 1)
     const others: string[] = []
-    for await (const stat of this.#backend.list(jobPrefix(name, uuid))) {
-      const isClaim = parseJobKey(stat.key)?.kind === 'claim'
-      ;(isClaim ? claims : others).push(stat.key)
+    for await (const { key } of this.#backend.list(jobPrefix(name, uuid))) {
+      if (key !== first) others.push(key)
     }
-    for (const key of [...claims, ...others]) await this.#backend.delete(key)
+    for (const key of [first, ...others]) await this.#backend.delete(key)
   }
 
   /**
@@ -275,4 +284,8 @@ export class Jobs {
   async #put(key: string, value: object, ifAbsent: boolean): Promise<void> {
     await this.#backend.put(key, bytesOf(`${JSON.stringify(value)}\n`), { ifAbsent })
   }
+}
+
+function deletedMeanwhile(name: string): ImageError {
+  return new ImageError('aborted', `${name} was deleted meanwhile.`)
 }

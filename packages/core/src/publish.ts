@@ -2,8 +2,9 @@
 // clock (docs/layout.md, "Publishing and removing"). Both are a few steps over the backend alone.
 //
 // Publisher: (1) create the record; (2) past every cache, read it back, and for each of its keys
-// look for any mark on the bytes and stat them; (3) no mark and bytes there, for one of them: it is
-// published. Else it withdraws: it removes its record as a remover does.
+// look for any mark on the bytes and stat them; (3) no mark and bytes there, for one of them, and no
+// mark on those that came with it: it is published. Else it withdraws: it removes its record as a
+// remover does.
 // Remover: (1) put a mark of its own on the bytes; (2) remove the records it was asked to remove;
 // (3) list the records afresh, of all names; (4) if one names the bytes, leave them and take the own
 // mark away; else delete the bytes and leave the mark.

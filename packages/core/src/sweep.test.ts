@@ -280,7 +280,7 @@ sweeping(
 )
 
 sweeping(
-  'a half removed job whose claim is still there is ended by the next look',
+  'a half removed job, whose first claim has gone, is no job, and its files go after an hour',
   inTown(async (town) => {
     const dead = new MemoryBackend({ shared: town.medium })
     const { description } = request('x')
@@ -289,9 +289,11 @@ sweeping(
     town.plant(claimKey('jammy', '0badcafe', 3), JSON.stringify({ ...claim, ...rest }))
     town.medium.kill(dead.owner)
     const { store } = await town.open()
-    assert.is((await store.get('jammy')).state, 'failed')
-    await store.remove('jammy')
-    assert.equal(town.unmarked(), [])
+    assert.is((await failure(store.get('jammy'))).code, 'not_found')
+    assert.is(town.unmarked().length, 1)
+    town.pass(2)
+    await store.sweep()
+    assert.equal(town.keys(), [])
   }),
 )
 

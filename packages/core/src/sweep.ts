@@ -82,7 +82,7 @@ export async function settle(rooms: Rooms, job: Job): Promise<Job | undefined> {
     const published = (await catalog.fresh(name)).find((record) => record.uuid === uuid)
     if (published) await dropSpare(rooms, published)
     else await removeBytes(rooms, [{ name, uuid }])
-    if (published || job.cancelled) {
+    if (published || job.cancelled || own.stopped === 'deleted') {
       await jobs.remove(name, uuid)
       return undefined
     }
@@ -156,7 +156,7 @@ export async function isNobodys(jobs: Jobs, name: string, uuid: string): Promise
   return !job || job.end !== undefined
 }
 
-/** Files of a job that no claim stands beside: a late beat, or what a removal left. */
+/** Files of a job whose first claim has gone: a late beat, or what a removal left. */
 async function sweepStrayJobFiles(backend: Backend, nowNs: bigint): Promise<void> {
   const claimed = new Set<string>()
   const ended = new Set<string>()
@@ -164,7 +164,7 @@ async function sweepStrayJobFiles(backend: Backend, nowNs: bigint): Promise<void
   for await (const stat of backend.list(jobsPrefix)) {
     const file = parseJobKey(stat.key)
     if (file?.kind === 'end') ended.add(folderOf(stat.key))
-    if (file?.kind === 'claim') claimed.add(folderOf(stat.key))
+    if (file?.kind === 'claim' && file.epoch === 1) claimed.add(folderOf(stat.key))
     else if (file || stat.key.startsWith(`${jobsPrefix}canary-`)) others.push(stat)
   }
   for (const stat of others) {
