@@ -169,7 +169,7 @@ export class Intake {
     return await this.#publishNext(
       {
         ...description,
-        parameters: told.parameters ?? description.parameters,
+        ...(told.parameters && { parameters: told.parameters, asked: description.parameters }),
         labels: joinLabels(description.labels, told.labels ?? {}),
         ...facts,
         layout: layoutVersion,

@@ -31,6 +31,8 @@ export interface Description {
   sourceType: SourceType
   /** No secrets. */
   parameters: Parameters
+  /** What was asked for, where `parameters` say more exactly what came: the same request means it. */
+  asked?: Parameters
   /** Tells two sources apart that look the same without their secrets (pull/same.ts). */
   sourceId?: string
   labels: Record<string, string>

@@ -29,9 +29,11 @@ export async function isSameSource(
   parameters: Parameters,
   existing: Description,
 ): Promise<boolean> {
+  const { asked: askedThen, parameters: shown } = existing
+  const isAlso = (each?: Parameters): boolean => isDeepStrictEqual(asked.parameters, each)
   const alike =
     asked.sourceType === existing.sourceType &&
-    isDeepStrictEqual(asked.parameters, existing.parameters) &&
+    (isAlso(shown) || isAlso(askedThen)) &&
     isDeepStrictEqual(asked.expected, existing.expected)
   if (!alike || existing.sourceId === undefined) return alike
   const [salt = '', hash = ''] = existing.sourceId.split(':')

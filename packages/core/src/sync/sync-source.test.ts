@@ -51,6 +51,24 @@ sync(
 )
 
 sync(
+  'who asks for the same once more gets what has come, by the version that came as well; force asks anew',
+  syncing(imageOf(...older), async (rig) => {
+    const { manager, open } = rig
+    const { store } = await open()
+    const first = await rig.sync(store)
+    manager.version = '2'
+    assert.is((await rig.ask(store)).uuid, first.uuid)
+    assert.is((await rig.ask(store, { version: '1' })).uuid, first.uuid)
+    const second = await rig.sync(store, { version: '2' })
+    assert.not(second.uuid === first.uuid)
+    // It was asked for by that name, and no other.
+    const third = await rig.sync(store, { force: false })
+    assert.not([first.uuid, second.uuid].includes(third.uuid))
+    assert.is((await rig.ask(store, { force: true })).version, '4')
+  }),
+)
+
+sync(
   'of a new version only what has changed is fetched',
   syncing(imageOf(...older), async (rig) => {
     const { manager, open } = rig

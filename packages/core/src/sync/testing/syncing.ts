@@ -31,6 +31,8 @@ interface Asking {
   name?: string
   version?: string
   expected?: string[]
+  /** Also where the same was asked for before. */
+  force?: boolean
 }
 
 const tail = 1000
@@ -65,11 +67,14 @@ export function syncing(
       left: () => {},
       trouble: (error: Error) => void troubles.push(error),
     })
-    const ask: Syncing['ask'] = async (store, { name = 'copy', version, expected = [] } = {}) => {
+    const ask: Syncing['ask'] = async (
+      store,
+      { name = 'copy', version, expected = [], force = false } = {},
+    ) => {
       const parameters = { from: manager.base.href, name: 'base', ...(version && { version }) }
       const described = description({ sourceType: 'sync', parameters, expected })
       const asked: IngestRequest = { ...request(name), description: described }
-      return (await store.pull(asked)).image
+      return (await store.pull(asked, { force })).image
     }
     try {
       await claim({
@@ -78,7 +83,8 @@ export function syncing(
         troubles,
         open: async (on) => await open({ sources: { sync }, onPull }, on),
         ask,
-        sync: async (store, more) => await outcome(store, await ask(store, more)),
+        sync: async (store, more) =>
+          await outcome(store, await ask(store, { force: true, ...more })),
       })
     } finally {
       fetcher.close()
