@@ -61,7 +61,7 @@ for (const [kind, begin] of Object.entries(beginnings)) {
         const taker = await open()
         const remover = await town.open()
         await begin(rig)
-        const claiming = stopBefore((each, at) => each === 'put' && /\/2\.json$/.test(at))
+        const claiming = stopBefore((each, at) => each === 'put' && at.endsWith('/2.json'))
         taker.backend.before = claiming.before
         const tending = taker.store.tend()
         await claiming.reached
