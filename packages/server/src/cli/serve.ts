@@ -71,8 +71,8 @@ async function serve(terminal: Terminal): Promise<void> {
       terminal.announce(server.url)
       await stopAsked
       log.info({ graceMs: config.shutdownGraceMs }, 'stopping')
-      // Jobs wait for no grace: whoever comes next goes on with them.
-      const stopped = unlessHung(store.stopPulls())
+      // Jobs stop at once, for whoever comes next goes on with them; what they have must become durable.
+      const stopped = unlessHung(store.stopPulls(), config.shutdownGraceMs)
       await server.close(config.shutdownGraceMs)
       await stopped
     } finally {
@@ -85,12 +85,12 @@ async function serve(terminal: Terminal): Promise<void> {
   else log.info('stopped')
 }
 
-/** How long each part of the end may wait for the storage. */
-const endTimeMs = 3000
+/** How long closing may wait for the storage. */
+const closeTimeMs = 3000
 
 /** Gives up waiting for what hangs: nothing of it is needed, and the next process tidies. */
-async function unlessHung(work: Promise<void>): Promise<void> {
-  await Promise.race([work, delay(endTimeMs, undefined, { ref: false })])
+async function unlessHung(work: Promise<void>, timeMs: number = closeTimeMs): Promise<void> {
+  await Promise.race([work, delay(timeMs, undefined, { ref: false })])
 }
 
 /** Ctrl-C reaches every process of a terminal, and npm and its like pass it on once more. */
