@@ -1,4 +1,4 @@
-// The step that looks at the files of jobs: what no claim stands beside, and secrets that outlived
+// The step that looks at the files of jobs: what no first claim stands beside, and secrets that outlived
 // their work.
 
 import type { Stat } from '../backend.ts'
@@ -18,7 +18,9 @@ export const jobsStep: Step = {
 interface Files {
   name: string
   uuid: string
-  others: Stat[]
+  stats: Stat[]
+  /** Without it there is no job (docs/layout.md, "Leases"). */
+  isFirstClaimThere: boolean
   claimEpoch: number
   source?: Stat
   end?: Stat
@@ -40,8 +42,8 @@ async function* run(context: ScrubContext): AsyncGenerator<Finding> {
   }
   yield* notes.rest()
   for (const files of jobs.values()) {
-    if (files.claimEpoch === 0) for (const stat of files.others) yield* stray(context, stat)
-    else yield* claimed(context, files)
+    if (files.isFirstClaimThere) yield* claimed(context, files)
+    else for (const stat of files.stats) yield* stray(context, stat)
   }
 }
 
@@ -50,10 +52,19 @@ function addTo(jobs: Map<string, Files>, stat: Stat): void {
   if (!file) return
   const folder = stat.key.slice(0, stat.key.lastIndexOf('/'))
   const { name, uuid } = file
-  const files = jobs.get(folder) ?? { name, uuid, others: [], claimEpoch: 0 }
+  const files = jobs.get(folder) ?? {
+    name,
+    uuid,
+    stats: [],
+    isFirstClaimThere: false,
+    claimEpoch: 0,
+  }
   jobs.set(folder, files)
-  if (file.kind === 'claim') files.claimEpoch = Math.max(files.claimEpoch, file.epoch)
-  else files.others.push(stat)
+  files.stats.push(stat)
+  if (file.kind === 'claim') {
+    files.claimEpoch = Math.max(files.claimEpoch, file.epoch)
+    files.isFirstClaimThere ||= file.epoch === 1
+  }
   if (file.kind === 'source') files.source = stat
   if (file.kind === 'end') files.end = stat
 }

@@ -104,6 +104,9 @@ orphans(
     town.plant(source, '{"parameters":{"url":"http://secret"}}')
     const stray = '.jobs/jammy-0badcafe/1.beat.json'
     town.plant(stray, '{}')
+    // A take-over that was too late: the job has been removed.
+    const late = '.jobs/jammy-0badcafe/2.json'
+    town.plant(late, '{}')
     town.plant('.jobs/notes.txt', 'not ours')
     town.plant('.jobs/noble-0badcafe/1.json', 'no claim')
     const young = await scrubbed(store, { steps: ['jobs'] })
@@ -114,6 +117,7 @@ orphans(
     const faults = (repair: string): string[] => [
       `jobs ${source} ${repair}`,
       `jobs ${stray} ${repair}`,
+      `jobs ${late} ${repair}`,
     ]
     assert.equal(faultsOf(dry).toSorted(), [...faults('possible'), unreadable].toSorted())
     assert.equal(faultsOf(mended).toSorted(), [...faults('done'), unreadable].toSorted())
