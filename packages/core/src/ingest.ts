@@ -154,6 +154,15 @@ export class Intake {
     return own
   }
 
+  /** Takes back a claim that nobody was told of. */
+  async withdraw(own: OwnJob): Promise<void> {
+    const { name, uuid } = own.claim
+    this.#rooms.jobs.release(own)
+    await this.#rooms.jobs.remove(name, uuid)
+    this.#lookup.forgetJobs()
+    await this.#lookup.tellOutcome(this.#events, imageOfJob(own.job()))
+  }
+
   /** Publishes what is stored and checked. */
   async publish(
     request: IngestRequest,

@@ -173,7 +173,7 @@ export async function assertStands(rooms: Rooms, record: VersionRecord): Promise
   }
 }
 
-function existsAlready(name: string): ImageError {
+export function existsAlready(name: string): ImageError {
   return new ImageError(
     'failed_precondition',
     `${name} exists, and the request was to create it only if it does not (If-None-Match: *).`,

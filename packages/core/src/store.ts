@@ -1,10 +1,9 @@
 // ImageStore: the whole engine behind one door. It keeps no state that is not in the backend, so any
 // number of processes may share one store.
 
-import { type Backend, type Bytes, hasOwners } from './backend.ts'
+import type { Backend, Bytes } from './backend.ts'
 import type { OpenedBlocks } from './block-file.ts'
 import { Catalog, type CatalogChanges } from './catalog.ts'
-import type { Job } from './claim.ts'
 import { asError } from './errors.ts'
 import { StoreEvents, type StoreListener } from './event.ts'
 import { Hasher } from './hasher.ts'
@@ -12,7 +11,6 @@ import { type Image, imageOfJob, imageOfRecord } from './image.ts'
 import { Intake } from './ingest.ts'
 import type { IngestRequest, Ingested } from './request.ts'
 import { Jobs } from './job.ts'
-import { Leases } from './lease.ts'
 import { Lookup, type OpenedImage, type Selection } from './lookup.ts'
 import { writeRefusal } from './refuse.ts'
 import { removeImage } from './remove.ts'
@@ -23,7 +21,8 @@ import { Rounds } from './rounds.ts'
 import { tendScrubs } from './scrub/interval.ts'
 import { Scrubs, scrubRateUsual } from './scrub/scrubs.ts'
 import { type StoreOptions, noPulls } from './store-options.ts'
-import { checkStorage, settle, sweep } from './sweep.ts'
+import { Succession } from './succession.ts'
+import { checkStorage, sweep } from './sweep.ts'
 import { type Usage, usageOf } from './usage.ts'
 import { waitForEnd } from './wait.ts'
 
@@ -48,7 +47,7 @@ export class ImageStore {
   readonly #lookup: Lookup
   readonly #intake: Intake
   readonly #pulls: Pulls
-  readonly #leases: Leases
+  readonly #succession: Succession
   readonly #hasher = new Hasher()
   readonly #events = new StoreEvents()
   readonly #others: OthersWork
@@ -72,7 +71,6 @@ export class ImageStore {
       onProblem,
       ...(options.at && { at: options.at }),
     }
-    this.#leases = new Leases(hasOwners(backend) ? backend : {})
     this.#lookup = new Lookup(this.#rooms, (images) => {
       for (const image of images) this.#events.image(image)
     })
@@ -85,6 +83,7 @@ export class ImageStore {
     }
     this.#intake = new Intake(parts)
     this.#pulls = new Pulls({ ...parts, intake: this.#intake }, options.pulls ?? noPulls)
+    this.#succession = new Succession({ ...parts, pulls: this.#pulls })
     this.scrubs = new Scrubs(
       { ...parts, sources: (options.pulls ?? noPulls).sources },
       options.scrub ?? { bytesPerSecond: scrubRateUsual },
@@ -95,7 +94,8 @@ export class ImageStore {
   static async open(backend: Backend, options: StoreOptions = {}): Promise<ImageStore> {
     const store = new ImageStore(backend, options)
     try {
-      await store.tend()
+      // What is gone on with may be much: nobody waits for that.
+      await store.#tend()
       await store.sweep()
     } catch (error) {
       await store.close()
@@ -132,6 +132,9 @@ export class ImageStore {
 
   /** Leaves the pulls that run or wait to whoever comes next. */
   async stopPulls(): Promise<void> {
+    await this.#pulls.stop()
+    // What was just being taken over is left, too.
+    await this.#succession.isOver()
     await this.#pulls.stop()
   }
 
@@ -214,7 +217,9 @@ export class ImageStore {
 
   /** One round of what is done every few seconds: ends dead work, learns what others did. */
   async tend(): Promise<void> {
-    this.#tending ??= this.#tend().finally(() => (this.#tending = undefined))
+    this.#tending ??= this.#tend()
+      .then(async () => await this.#succession.isOver())
+      .finally(() => (this.#tending = undefined))
     await this.#tending
   }
 
@@ -233,7 +238,7 @@ export class ImageStore {
     this.#isClosed = true
     this.#rounds.stop()
     clearTimeout(this.#sweepTimer)
-    await this.#pulls.stop()
+    await this.stopPulls()
     await this.scrubs.stop()
     this.#rooms.jobs.close()
     await this.#tending?.catch(() => {})
@@ -245,32 +250,10 @@ export class ImageStore {
   }
 
   async #tend(): Promise<void> {
-    const { jobs } = this.#rooms
-    const over = this.#isReadOnly ? [] : await this.#leases.expired(() => jobs.all())
-    for (const job of over) {
-      try {
-        await this.#settle(job)
-      } catch (error) {
-        // It stays over, and is tried again; the others must not wait for it.
-        this.#rooms.onProblem(asError(error))
-      }
-      this.#lookup.forgetJobs()
-    }
-    if (over.length > 0) this.#sweepSoon()
+    const isAny = !this.#isReadOnly && (await this.#succession.look())
+    if (isAny) this.#sweepSoon()
     await this.#look()
     await this.#others.tell()
-  }
-
-  async #settle(job: Job): Promise<void> {
-    const isPublished = (await this.#rooms.catalog.fresh(job.name)).some(
-      ({ uuid }) => uuid === job.uuid,
-    )
-    if (this.#pulls.isPull(job) && !job.cancelled && !isPublished) {
-      await this.#pulls.takeOver(job)
-      return
-    }
-    const failed = await settle(this.#rooms, job)
-    if (failed) this.#events.image(imageOfJob(failed))
   }
 
   #sweepSoon(): void {

@@ -11,10 +11,11 @@ import { type Image, imageOfJob, imageOfRecord } from '../image.ts'
 import type { Intake } from '../ingest.ts'
 import type { IngestRequest, Ingested } from '../request.ts'
 import type { Lookup } from '../lookup.ts'
-import type { Description, Parameters } from '../record.ts'
-import { assertFree, assertRoom, assertStands, refuse, refuseTaken } from '../refuse.ts'
-import { SameBytes } from '../refuse.ts'
+import type { Parameters } from '../record.ts'
+import { assertFree, assertRoom, assertStands, existsAlready, refuse } from '../refuse.ts'
+import { SameBytes, refuseTaken } from '../refuse.ts'
 import type { Rooms } from '../rooms.ts'
+import { type PullObserver, silent } from './observer.ts'
 import { pull } from './run.ts'
 import { isSameSource, sourceIdOf } from './same.ts'
 import type { Source, Sources } from './source.ts'
@@ -32,26 +33,14 @@ export interface PullOptions {
   onPull?: (image: Image) => PullObserver
 }
 
-export interface PullObserver {
-  /** So many have come. */
-  bytes(count: number): void
-  /** Something went wrong, and is tried again. */
-  trouble(error: Error): void
-  ready(image: Image): void
-  failed(error: Error): void
-  /** This process does not go on with it; another does. */
-  left(): void
+interface Begin {
+  source: Source
+  /** With their secrets. */
+  parameters: Parameters
+  force?: boolean
 }
 
 const nothing = (): void => {}
-const silent: PullObserver = {
-  bytes: nothing,
-  trouble: nothing,
-  ready: nothing,
-  failed: nothing,
-  left: nothing,
-}
-
 export class Pulls {
   readonly #rooms: Rooms
   readonly #lookup: Lookup
@@ -61,6 +50,8 @@ export class Pulls {
   readonly #options: PullOptions
   readonly #limit: ReturnType<typeof pLimit>
   readonly #running = new Set<Promise<void>>()
+  /** The last request of each name that is being taken on. */
+  readonly #turns = new Map<string, Promise<void>>()
   #isStopping = false
 
   constructor(
@@ -86,26 +77,73 @@ export class Pulls {
     await source.check(parameters)
     const shown = source.shown(parameters)
     const asked = { ...request, description: { ...request.description, parameters: shown } }
-    if (!options.force && !request.mustBeNew) {
-      const same = await this.#same(asked.description, parameters, request)
-      if (same) return { image: same, created: false }
+    // Of requests at the same time the second must see what the first has made.
+    return await this.#inTurn(request.name, async () => {
+      try {
+        return await this.#begin(asked, { source, parameters, ...options })
+      } catch (error) {
+        if (!(error instanceof SameBytes)) throw error
+        await assertStands(this.#rooms, error.record)
+        return { image: imageOfRecord(error.record), created: false }
+      }
+    })
+  }
+
+  async #begin(
+    asked: IngestRequest,
+    { source, parameters, force = false }: Begin,
+  ): Promise<Ingested> {
+    const { name, description, mustBeNew = false } = asked
+    const isRetry = !force && !mustBeNew
+    const same = isRetry && (await this.#same(asked, parameters))
+    if (same) return { image: same, created: false }
+    const records = await refuse(this.#rooms, asked)
+    await refuseTaken(this.#rooms, asked, records)
+    await assertRoom(this.#rooms)
+    this.#assertQueue()
+    const sourceId = await sourceIdOf(parameters, description.parameters)
+    const described = { ...description, ...(sourceId !== undefined && { sourceId }) }
+    const own = await this.#intake.begin({ ...asked, description: described }, records, {
+      parameters,
+    })
+    // Another server may have taken the like on at the same moment: one of the two gives way.
+    const first = isRetry || mustBeNew ? await this.#precedes(own, asked, parameters) : undefined
+    if (first) {
+      await this.#intake.withdraw(own)
+      if (mustBeNew) throw existsAlready(name)
+      return { image: imageOfJob(first), created: false }
     }
+    this.#enqueue(own, source, parameters)
+    return { image: imageOfJob(own.job()), created: true }
+  }
+
+  /** The work of another server that this must give way to; those who see each other agree on it. */
+  async #precedes(
+    { claim }: OwnJob,
+    { description, mustBeNew = false, version }: IngestRequest,
+    parameters: Parameters,
+  ): Promise<Job | undefined> {
+    for (const job of await this.#rooms.jobs.list(claim.name)) {
+      const isOther = !job.mine && !job.end && !job.cancelled && job.uuid < claim.uuid
+      if (!isOther) continue
+      if (mustBeNew) return job
+      const isMeant = version === undefined || version === job.claim.version
+      const isSame = await isSameSource(description, parameters, job.claim.description)
+      if (isMeant && isSame) return job
+    }
+    return undefined
+  }
+
+  /** One after the other, of each name. */
+  async #inTurn<T>(name: string, work: () => Promise<T>): Promise<T> {
+    const before = this.#turns.get(name)
+    const turn = (before ?? Promise.resolve()).then(work)
+    const over = turn.then(nothing, nothing)
+    this.#turns.set(name, over)
     try {
-      const records = await refuse(this.#rooms, asked)
-      await refuseTaken(this.#rooms, asked, records)
-      await assertRoom(this.#rooms)
-      this.#assertQueue()
-      const sourceId = await sourceIdOf(parameters, shown)
-      const described = { ...asked.description, ...(sourceId !== undefined && { sourceId }) }
-      const own = await this.#intake.begin({ ...asked, description: described }, records, {
-        parameters,
-      })
-      this.#enqueue(own, source, parameters)
-      return { image: imageOfJob(own.job()), created: true }
-    } catch (error) {
-      if (!(error instanceof SameBytes)) throw error
-      await assertStands(this.#rooms, error.record)
-      return { image: imageOfRecord(error.record), created: false }
+      return await turn
+    } finally {
+      if (this.#turns.get(name) === over) this.#turns.delete(name)
     }
   }
 
@@ -126,6 +164,7 @@ export class Pulls {
       const source = this.#options.sources[job.claim.description.sourceType]
       if (!stored || !source) throw lost(job)
       const { parameters } = stored as { parameters: Parameters }
+      if (this.#isStopping) own.stop(stopping(), 'stopping')
       this.#enqueue(own, source, parameters)
     } catch (error) {
       await this.#intake.drop(own, error, { isPull: true })
@@ -136,9 +175,8 @@ export class Pulls {
   /** Stops what runs and what waits, and leaves it to whoever comes next: this process, started anew. */
   async stop(): Promise<void> {
     this.#isStopping = true
-    const error = new ImageError('cancelled', 'The server is stopping.')
     for (const own of this.#rooms.jobs.ownJobs()) {
-      if (own.claim.description.sourceType !== 'upload') own.stop(error, 'stopping')
+      if (own.claim.description.sourceType !== 'upload') own.stop(stopping(), 'stopping')
     }
     await Promise.all(this.#running)
   }
@@ -166,13 +204,12 @@ export class Pulls {
 
   /** The newest version, ready or in flight, if the request asks for just that. */
   async #same(
-    asked: Description,
+    { name, version, description }: IngestRequest,
     parameters: Parameters,
-    { name, version }: IngestRequest,
   ): Promise<Image | undefined> {
     const newest = await this.#lookup.newest(name)
     if (!newest || (version !== undefined && version !== newest.image.version)) return undefined
-    const isSame = await isSameSource(asked, parameters, newest.description)
+    const isSame = await isSameSource(description, parameters, newest.description)
     return isSame ? newest.image : undefined
   }
 
@@ -239,6 +276,10 @@ export class Pulls {
       await this.#intake.drop(own, error, { isPull: true })
     }
   }
+}
+
+function stopping(): ImageError {
+  return new ImageError('cancelled', 'The server is stopping.')
 }
 
 function lost({ name, claim }: Job): ImageError {

@@ -69,14 +69,14 @@ export function change(disk: Buffer, block: number): void {
   randomBytes(Math.min(blockBytes, disk.length - start)).copy(disk, start)
 }
 
-/** Asks for a sync; resolves with the path of the job. */
+/** Asks for a sync, also of what has come before; resolves with the path of the job. */
 export async function accept(
   server: Pick<Serving, 'port'>,
   name: string,
   parameters: object,
   more: object = {},
 ): Promise<string> {
-  const { status, headers, json } = await askJson(server, 'POST', '/v1/backing-images', {
+  const { status, headers, json } = await askJson(server, 'POST', '/v1/backing-images?force=true', {
     body: JSON.stringify({ name, sourceType: 'sync', parameters, ...more }),
     headers: { 'content-type': 'application/json' },
   })
