@@ -24,8 +24,8 @@ export class Scene {
   }
 
   /** Starts a server on the store, or on another way to it. Resolves to {url, kill, stop}. */
-  async start(place = this.place) {
-    const server = new ServerProcess(place.folder, place.env)
+  async start(place = this.place, env = {}) {
+    const server = new ServerProcess(place.folder, { ...place.env, ...env })
     this.#servers.add(server)
     const url = await server.listening()
     const gone = (how) => async () => {
