@@ -188,4 +188,27 @@ download('a client that leaves ends the reading', async () => {
   await eventually(() => isReleased)
 })
 
+download('a client that leaves before the first byte is no error', async () => {
+  await put(server, 'ubuntu', image)
+  const { backend } = server
+  const get = backend.get.bind(backend)
+  const asked = new Promise<AbortSignal>((resolve) => {
+    backend.get = async (key, options) => {
+      const signal = options?.signal
+      if (!key.endsWith('/backing') || !signal) return await get(key, options)
+      resolve(signal)
+      await new Promise((left) => signal.addEventListener('abort', left))
+      throw signal.reason
+    }
+  })
+  const line = await wire(server)
+  line.socket.write(`GET ${path} HTTP/1.1\r\nHost: here\r\n\r\n`)
+  const signal = await asked
+  line.socket.destroy()
+  await eventually(() => signal.aborted)
+  const { text } = await ask(server, 'GET', '/metrics')
+  assert.not.match(text, /errors_total\{code="internal"\} [^0]/)
+  assert.not.ok(server.lines.some(({ msg }) => msg === 'request failed'))
+})
+
 download.run()

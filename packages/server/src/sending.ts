@@ -71,13 +71,12 @@ export async function sendBytes(c: Call, front: Front, sending: Sending): Promis
     outgoing.writeHead(status, { ...headers, ...commonHeaders(c) })
     await send(outgoing, front, bytes)
   } catch (error) {
+    // Who has left is no news, and gets no answer.
+    if (outgoing.destroyed) return RESPONSE_ALREADY_SENT
     if (!outgoing.headersSent) throw error
     const { name, version } = sending.image
     const requestId = c.get('requestId')
-    // Who has left is no news.
-    if (!outgoing.destroyed) {
-      front.log.warn({ requestId, name, version, err: asError(error) }, 'download cut')
-    }
+    front.log.warn({ requestId, name, version, err: asError(error) }, 'download cut')
     // The client has fewer bytes than were promised, and sees that it has.
     outgoing.destroy()
   } finally {
