@@ -4,7 +4,7 @@
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { root } from '../machine.js'
-import { looseEnds } from './loose-ends.js'
+import { corruptKeys, looseEnds } from './loose-ends.js'
 import { foreignContent, foreignFolder } from './place.js'
 
 // The SDK prints a notice about versions of Node otherwise.
@@ -73,9 +73,13 @@ export class BucketPlace {
     const sizes = new Map([...objects].map(([key, { size }]) => [key, size]))
     const keys = [...sizes.keys()].filter((key) => key.startsWith('.catalog/'))
     const records = (await Promise.all(keys.map((key) => this.read(key)))).filter(Boolean)
+    const marks = await Promise.all(
+      corruptKeys([...sizes.keys()]).map(async (key) => [key, await this.read(key)]),
+    )
+    const corrupt = new Map(marks.filter(([, mark]) => mark !== undefined))
     const unfinished = await this.unfinished()
     return [
-      ...looseEnds({ sizes, records, foreign: [foreignFolder] }),
+      ...looseEnds({ sizes, records, corrupt, foreign: [foreignFolder] }),
       ...unfinished.map((key) => `A multipart upload of ${key} is unfinished.`),
     ]
   }
@@ -123,12 +127,32 @@ export class BucketPlace {
   /** A small JSON object; undefined where there is none. */
   async read(key) {
     try {
-      const get = new GetObjectCommand({ Bucket: this.#bucket, Key: key })
-      const { Body } = await this.#client.send(get)
-      return JSON.parse(await Body.transformToString())
+      return JSON.parse(Buffer.from(await this.#get(key)).toString())
     } catch (error) {
       if (error.name === 'NoSuchKey') return undefined
       throw error
     }
+  }
+
+  /** Changes one byte of what is stored. */
+  async damage(key, at) {
+    const bytes = await this.#get(key)
+    bytes[at] ^= 1
+    await this.plant(key, bytes)
+  }
+
+  async plant(key, content) {
+    await this.#client.send(new PutObjectCommand({ Bucket: this.#bucket, Key: key, Body: content }))
+  }
+
+  /** The server tells the ages. */
+  makeOld() {
+    return false
+  }
+
+  async #get(key) {
+    const get = new GetObjectCommand({ Bucket: this.#bucket, Key: key })
+    const { Body } = await this.#client.send(get)
+    return await Body.transformToByteArray()
   }
 }

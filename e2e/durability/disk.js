@@ -2,7 +2,7 @@
 
 import { readFileSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { looseEnds } from './loose-ends.js'
+import { corruptKeys, looseEnds } from './loose-ends.js'
 
 function names(folder) {
   return ifThere(() => readdirSync(folder).toSorted(), [])
@@ -50,7 +50,10 @@ export function leftovers(root, foreign = []) {
     .filter((key) => key.startsWith('.catalog/'))
     .map((key) => readObject(root, key))
     .filter((record) => record !== undefined)
-  return looseEnds({ sizes, records, foreign, emptyFolders })
+  const corrupt = corruptKeys([...sizes.keys()])
+    .map((key) => [key, readObject(root, key)])
+    .filter(([, mark]) => mark !== undefined)
+  return looseEnds({ sizes, records, corrupt: new Map(corrupt), foreign, emptyFolders })
 }
 
 /**

@@ -5,12 +5,27 @@ const ingestPattern = /^[a-z0-9][a-z0-9_.-]+-[0-9a-f]{8}$/
 /** Not the reports of scrubs, whose ids may be digits alone. */
 const claimPattern = /^\.jobs\/(?!SCRUB\/)([^/]+)\/([0-9]+)\.json$/
 
+const corruptPattern = /^\.marks\/([^/]+)\/corrupt\.json$/
+
+/** Those of the keys under which there are marks of corrupt bytes. */
+export function corruptKeys(keys) {
+  return keys.filter((key) => corruptPattern.test(key))
+}
+
 /**
- * Each as a sentence. `sizes` are those of all objects by key, `records` the published version records.
- * `foreign` are folders that somebody else made; `emptyFolders` a disk may have. Nothing is said of the
- * ingests in `busy`, `<name>-<uuid>` each, on which somebody works.
+ * Each as a sentence. `sizes` are those of all objects by key, `records` the published version records,
+ * `corrupt` the marks of corrupt bytes by key. `foreign` are folders that somebody else made;
+ * `emptyFolders` a disk may have. Nothing is said of the ingests in `busy`, `<name>-<uuid>` each, on
+ * which somebody works.
  */
-export function looseEnds({ sizes, records, foreign = [], emptyFolders = [], busy = [] }) {
+export function looseEnds({
+  sizes,
+  records,
+  corrupt = new Map(),
+  foreign = [],
+  emptyFolders = [],
+  busy = [],
+}) {
   const found = []
   const keys = [...sizes.keys()].toSorted((a, b) => (a < b ? -1 : 1))
   const named = new Set()
@@ -26,6 +41,14 @@ export function looseEnds({ sizes, records, foreign = [], emptyFolders = [], bus
         if (!sizes.has(`${folder}/${file}`)) found.push(`${folder} has no ${file}.`)
       }
     }
+  }
+  // What serves in the place of corrupt bytes, as long as records name those.
+  for (const [key, { healedBy }] of corrupt) {
+    const [, id] = corruptPattern.exec(key)
+    if (!named.has(id)) found.push(`${id} is marked as corrupt, and named by no record.`)
+    if (healedBy === undefined) continue
+    if (!sizes.has(healedBy)) found.push(`${healedBy} is to serve for ${id}, and is not there.`)
+    named.add(healedBy.split('/')[0])
   }
   const unnamed = (folder) =>
     ingestPattern.test(folder) && ![...named, ...foreign, ...busy].includes(folder)

@@ -4,10 +4,12 @@
 // A place has `env` (for its servers), `folder` (undefined on a bucket), `provesDeath` (whether a
 // successor knows at once that its predecessor is dead; else leases have to run out), `afterlifeMs`
 // (for how long what a killed process had sent may still take effect), and `leftovers`, `keys`, `read`,
-// `plantForeign`, `foreignFaults` and `remove`.
+// `plantForeign`, `foreignFaults` and `remove`; and, to do behind the server's back what no server would,
+// `damage`, `plant` and `makeOld`, which resolves to whether that can be done there.
 
 import { mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { closeSync, openSync, readSync, utimesSync, writeSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { leftovers, readObject, temporaryLeftovers } from './disk.js'
 
 /** Not made by the store, though it looks like it: Longhorn keeps such folders in the same place. */
@@ -58,6 +60,29 @@ export class FolderPlace {
   /** A small JSON object; undefined where there is none. */
   async read(key) {
     return readObject(this.folder, key)
+  }
+
+  /** Changes one byte of what is stored. */
+  async damage(key, at) {
+    const file = openSync(join(this.folder, key), 'r+')
+    const byte = Buffer.alloc(1)
+    readSync(file, byte, 0, 1, at)
+    byte[0] ^= 1
+    writeSync(file, byte, 0, 1, at)
+    closeSync(file)
+  }
+
+  async plant(key, content) {
+    const path = join(this.folder, key)
+    mkdirSync(dirname(path), { recursive: true })
+    writeFileSync(path, content)
+  }
+
+  /** As if it had been written two hours ago. */
+  makeOld(key) {
+    const seconds = Date.now() / 1000 - 7200
+    utimesSync(join(this.folder, key), seconds, seconds)
+    return true
   }
 
   async remove() {
