@@ -51,6 +51,11 @@ export async function heal(
       failures.push(`${copy.what}: ${error.message}`)
     }
   }
+  if (!(await isAnyThere(context, bytes))) {
+    // Who deleted them may have been faster than the marks that were written here.
+    await removeBytes(context.rooms, [bytes])
+    throw new ImageError('aborted', 'The images were deleted meanwhile.')
+  }
   const tried = failures.length === 0 ? 'No other copy of them is known.' : failures.join(' ')
   throw new ImageError('data_loss', `${tried} Upload the image again, under another version.`)
 }
@@ -179,10 +184,14 @@ async function point(
   await writeCorruption(backend, bytes, { ...mark, healedBy })
   const isThere = (await orUndefined(backend.stat(healedBy))) !== undefined
   const isHeld = isThere && !(await isMarked(context, { name, uuid }))
-  const standing = await Promise.all(bytes.records.map((each) => stillStands(context, each)))
-  if (isHeld && standing.includes(true)) return
+  if (isHeld && (await isAnyThere(context, bytes))) return
   await writeCorruption(backend, bytes, mark)
   throw new ImageError('aborted', 'The images were deleted, or this process taken for dead.')
+}
+
+async function isAnyThere(context: ScrubContext, { records }: NamedBytes): Promise<boolean> {
+  const standing = await Promise.all(records.map((each) => stillStands(context, each)))
+  return standing.includes(true)
 }
 
 /** Who has lost its epoch leaves everything to its successor. */
