@@ -16,7 +16,7 @@ process.on('exit', remove)
 
 testScrubs('scrubs of a disk', {
   open: async () => async (name) => new FolderPlace(join(folder, 'disk', name)),
-  openPeer: async () => new FolderPlace(join(folder, 'disk', 'of-a-peer')),
+  openPeer: async (name) => new FolderPlace(join(folder, 'disk-peer', name)),
 })
 
 let store
@@ -25,6 +25,6 @@ testScrubs('scrubs of Ceph', {
     store = await startCeph({ port: await freePorts(5), folder: join(folder, 'ceph') })
     return async (name) => await new BucketPlace(store, `scrub-${name}`).make()
   },
-  openPeer: async () => new FolderPlace(join(folder, 'peer')),
+  openPeer: async (name) => new FolderPlace(join(folder, 'ceph-peer', name)),
   close: () => store?.stop(),
 })

@@ -6,5 +6,5 @@ import { testScrubs } from '../scrub/cases.js'
 testScrubs('scrubs of NFS', {
   acts: process.env.ACTS.split(' '),
   open: async () => async (name) => new NfsPlace(`/mnt/nfs/${name}`),
-  openPeer: async () => new NfsPlace('/mnt/nfs/of-a-peer'),
+  openPeer: async (name) => new NfsPlace(`/mnt/nfs/peer-of-${name}`),
 })

@@ -9,6 +9,12 @@ import { SyncScene } from '../sync/scene.js'
 const program = join(root, 'packages/server/bin/backing-image-manager.cjs')
 const patienceMs = 180_000
 
+export const mebibyte = 1024 * 1024
+/** Of an image. */
+export const size = 12 * mebibyte
+/** Where a byte is changed: in the second block of three. */
+export const at = 5 * mebibyte + 77
+
 /** The key of the bytes that came with an image. */
 export function bytesKey({ name, uuid }) {
   return `${name}-${uuid}/backing`
@@ -22,6 +28,9 @@ export function bufferOf(content, at) {
 }
 
 export class ScrubScene extends SyncScene {
+  /** The permanent URLs of images that were served, by uuid. */
+  #files = new Map()
+
   /** Resolves to the image. */
   async upload(url, name, content) {
     const { status, body } = await put(url, name, bufferOf(content))
@@ -68,6 +77,31 @@ export class ScrubScene extends SyncScene {
     return report
   }
 
+  /** A scrub with repair that finds one fault, which is told of these bytes; resolves to it. */
+  async repairs(url, image, step, how = 'done') {
+    const faults = findingsOf(await this.scrub(url, { repair: true }), { level: 'fault' })
+    assert.equal(
+      faults.map((fault) => [fault.step, fault.key, fault.repair]),
+      [[step, bytesKey(image), how]],
+    )
+    return faults[0]
+  }
+
+  /** What a scrub says once all that was damaged is replaced. */
+  async isSound(url) {
+    const report = await this.scrub(url)
+    assert.equal(findingsOf(report, { level: 'fault' }), [])
+    assert.is(findingsOf(report, { step: 'corrupt', level: 'note' }).length, 1)
+    await this.isTidy()
+  }
+
+  /** The store has no bytes, records or marks of corrupt bytes. */
+  async isEmpty() {
+    await this.isTidy()
+    const left = (await this.keys()).filter((key) => /^\.catalog\/.*json|corrupt|backing/.test(key))
+    assert.equal(left, [])
+  }
+
   /** The command: its exit code and what it wrote. */
   async command(url, ...args) {
     const options = { env: { BACKING_IMAGE_MANAGER_URL: url }, timeoutMs: patienceMs }
@@ -89,17 +123,22 @@ export class ScrubScene extends SyncScene {
   async isServed(url, { name, uuid }, content) {
     const image = await getJson(`${url}${listPath}/${name}?uuid=${uuid}`)
     assert.is(image.state, 'ready', image.message)
-    const { status, body } = await request(`${url}${listPath}/${name}/download`)
-    assert.is(status, 200)
-    assert.is(sha512Of(body), sha512Of(Buffer.isBuffer(content) ? content : bufferOf(content)))
+    const file = new URL(image.links.file).pathname
+    this.#files.set(uuid, file)
+    const sha512 = sha512Of(Buffer.isBuffer(content) ? content : bufferOf(content))
+    for (const path of [`${listPath}/${name}/download`, file]) {
+      const { status, body } = await request(url + path)
+      assert.is(status, 200, path)
+      assert.is(sha512Of(body), sha512, path)
+    }
   }
 
-  /** It has failed, and nobody is given its bytes. */
-  async isRefused(url, { name, uuid, links }) {
+  /** It has failed, and nobody is given its bytes, which had been served before. */
+  async isRefused(url, { name, uuid }) {
     const image = await getJson(`${url}${listPath}/${name}?uuid=${uuid}`)
     assert.is(image.state, 'failed')
     assert.match(image.message, 'no longer what was stored')
-    for (const path of [`${listPath}/${name}/download`, new URL(links.file).pathname]) {
+    for (const path of [`${listPath}/${name}/download`, this.#files.get(uuid)]) {
       const { status, body } = await request(url + path)
       assert.is(status, 404, path)
       assert.is(JSON.parse(body).code, 'not_found')
