@@ -20,10 +20,10 @@ export function bytesKey({ name, uuid }) {
   return `${name}-${uuid}/backing`
 }
 
-/** The whole content in memory; with one byte changed at `at`, if that is given. */
-export function bufferOf(content, at) {
+/** The whole content in memory; with one byte changed, if it is told which. */
+export function bufferOf(content, changed) {
   const buffer = Buffer.concat([...content.read(0)])
-  if (at !== undefined) buffer[at] ^= 1
+  if (changed !== undefined) buffer[changed] ^= 1
   return buffer
 }
 

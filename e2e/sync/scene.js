@@ -10,6 +10,15 @@ import { freePorts } from '../servers/servers.js'
 const senderEnv = { SYNC_SENDING_LIMIT: '20' }
 const uploadTimeoutMs = 240_000
 
+let lastStart = Promise.resolve()
+
+/** One server after the other: a store that many try at once may be too slow for each. */
+async function inTurn(start) {
+  const started = lastStart.then(start)
+  lastStart = started.catch(() => {})
+  return await started
+}
+
 /** The manager that has images. It may be killed, and comes back at the same port. */
 export class Sender {
   #server
@@ -23,7 +32,8 @@ export class Sender {
   }
 
   async start() {
-    this.#server = await this.scene.start(undefined, { ...senderEnv, PORT: String(this.port) })
+    const env = { ...senderEnv, PORT: String(this.port) }
+    this.#server = await inTurn(() => this.scene.start(undefined, env))
   }
 
   async kill() {
@@ -60,6 +70,10 @@ export class Sender {
 /** The manager that syncs. */
 export class SyncScene extends Scene {
   #relays = []
+
+  async start(place) {
+    return await inTurn(() => super.start(place))
+  }
 
   /** Has the server at `url` sync an image of a sender, over a wire that has a pace. */
   async sync(url, name, sender, pace = {}) {
