@@ -101,11 +101,11 @@ export class Scene {
     }
   }
 
-  /** Resolves when the store holds nothing but what is published. */
-  async isTidy() {
+  /** Resolves when the store holds nothing but what is published, and the sockets of so many servers. */
+  async isTidy(serversMost) {
     let left
     const look = async () => {
-      left = await this.place.leftovers()
+      left = await this.place.leftovers(serversMost)
       return left.length === 0
     }
     await until('nothing is left over', look, patienceMs).catch((error) => {

@@ -4,7 +4,7 @@
 import { suite } from 'uvu'
 import { Web } from '../servers/web.js'
 import { marked, orphaned, told } from './finding.js'
-import { deleted, fetched, killed, spoilt, synced, twice } from './healing.js'
+import { deleted, fetched, killed, replaced, spoilt, stopped, synced, twice } from './healing.js'
 import { ScrubScene } from './scene.js'
 
 const all = {
@@ -17,6 +17,11 @@ const all = {
   twice: ['what replaced damaged bytes is replaced when it is damaged', twice],
   deleted: ['an image that is deleted while it is healed leaves nothing', deleted],
   killed: ['a scrub that is killed while it heals is followed by one that heals', killed],
+  stopped: [
+    'a scrub that is stopped while it heals leaves nothing, and is followed by one',
+    stopped,
+  ],
+  replaced: ['when the server dies that heals, another one of its store does it', replaced],
 }
 
 /**

@@ -6,7 +6,7 @@ import { until } from '../machine.js'
 import { seededContent } from '../servers/web.js'
 import { blockBytes, isoContent } from '../sync/content.js'
 import { Sender } from '../sync/scene.js'
-import { at, bytesKey, mebibyte, size } from './scene.js'
+import { at, bytesKey, findingsOf, mebibyte, size } from './scene.js'
 
 const talkBytes = mebibyte / 2
 
@@ -116,17 +116,47 @@ export async function deleted(scene) {
   await scene.isEmpty()
 }
 
-export async function killed(scene) {
-  const server = await scene.start()
-  const { image, content, begun } = await beginHealing(scene, server.url)
-  await server.kill()
+/** The scrub that was broken off says why, and the next one does what it did not. */
+async function healAfter(scene, url, { image, content, begun }, why, serversMost = 1) {
   image.page.slowFrom = Infinity
-  const { url } = await scene.start()
   const broken = await scene.ended(url, begun)
   assert.is(broken.state, 'failed')
-  assert.match(broken.message, 'The server that ran it has stopped.')
+  assert.match(broken.message, why)
   assert.is((await getJson(url + image.path)).state, 'failed')
-  await scene.repairs(url, image, 'corrupt')
+  const report = await scene.scrub(url, { repair: true })
+  assert.is(findingsOf(report, { step: 'corrupt', key: bytesKey(image) }).length, 1)
+  // On a disk also what the dead one had not finished, if nobody has taken it away by now.
+  const faults = findingsOf(report, { level: 'fault' })
+  assert.equal(faults, findingsOf(report, { level: 'fault', repair: 'done' }))
+  assert.ok(faults.every(({ step }) => ['corrupt', 'unfinished'].includes(step)))
   await scene.isServed(url, image, content)
-  await scene.isSound(url)
+  await scene.isSound(url, serversMost)
+}
+
+const hasDied = 'The server that ran it has stopped.'
+
+export async function killed(scene) {
+  const server = await scene.start()
+  const healing = await beginHealing(scene, server.url)
+  await server.kill()
+  const { url } = await scene.start()
+  await healAfter(scene, url, healing, hasDied)
+}
+
+export async function stopped(scene) {
+  const server = await scene.start()
+  const healing = await beginHealing(scene, server.url)
+  assert.is(await server.stop(), 0)
+  // Nobody has to wait: it has taken everything away.
+  await scene.isTidyNow()
+  const { url } = await scene.start()
+  await healAfter(scene, url, healing, 'The server stopped before the scrub was done.')
+}
+
+export async function replaced(scene) {
+  const [server, other] = [await scene.start(), await scene.start()]
+  const healing = await beginHealing(scene, server.url)
+  await server.kill()
+  // On a disk the dead one's socket stays until a server starts.
+  await healAfter(scene, other.url, healing, hasDied, 2)
 }
