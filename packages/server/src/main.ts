@@ -9,10 +9,12 @@ const manifest: { version: string } = JSON.parse(
   readFileSync(new URL('../package.json', import.meta.url), 'utf8'),
 )
 
-// Who reads our output may stop before its end, as `head` does.
+// Who reads our output may stop before its end, as `head` does; or it is a file, and the disk is full.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(1)
-  throw error
+  if (error.code !== 'EPIPE') {
+    process.stderr.write(`The output could not be written (${error.code}): it is not complete.\n`)
+  }
+  process.exit(1)
 })
 
 // At its end Node.js waits for its threads; one that hangs in the kernel would hold it for as long as
@@ -34,5 +36,7 @@ const exitCode = await runProgram(process.argv.slice(2), {
   },
   abort: () => process.exit(1),
 })
+// That the last line could not be written is told a turn later.
+await new Promise((resolve) => setImmediate(resolve))
 // Nothing may keep a finished command alive, such as a connection that the other side leaves open.
 process.exit(exitCode)

@@ -47,7 +47,7 @@ under its name only when all of it is there and has the SHA-512 of the image.
 Examples:
   $ backing-image-manager backing-image download debian
   $ backing-image-manager backing-image download debian --version 3 -o /var/lib/images/
-  $ backing-image-manager backing-image download debian -o - | qemu-img info -`
+  $ backing-image-manager backing-image download debian -o - | dd of=/dev/sdb bs=4M`
 
 /** What the server says of the bytes. */
 interface Facts {

@@ -1,7 +1,8 @@
 // The program as a process: its exit codes, its lines, its signals.
 
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, open, readdir, rm, writeFile } from 'node:fs/promises'
 import { type ClientRequest, type IncomingMessage, request } from 'node:http'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -9,7 +10,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { run, runHere, startServer } from '../testing/processes.ts'
+import { binary, run, runHere, startServer } from '../testing/processes.ts'
 
 const program = suite('cli program')
 let folder: string
@@ -52,6 +53,19 @@ program('a bucket that does not answer is 1: the next start may find it well', a
   assert.is(ended.code, 1)
   assert.match(ended.stderr, 'http://127.0.0.1:1')
   assert.not.match(ended.stderr, 'very-secret')
+})
+
+program('output that can not be written is an error in a sentence', async () => {
+  const full = await open('/dev/full', 'w')
+  const child = spawn(process.execPath, [binary, 'version'], {
+    stdio: ['ignore', full.fd, 'pipe'],
+  })
+  let stderr = ''
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => (stderr += text))
+  const [code] = await once(child, 'close')
+  await full.close()
+  assert.is(code, 1)
+  assert.is(stderr, 'The output could not be written (ENOSPC): it is not complete.\n')
 })
 
 program('usage: help is 0 and on stdout; what is unknown is 2 and one line', async () => {
