@@ -11,7 +11,7 @@ import type { StoreEvents } from './event.ts'
 import { type Image, imageOfJob, imageOfRecord } from './image.ts'
 import type { Jobs } from './job.ts'
 import { assertName, assertVersion } from './layout.ts'
-import { compareText, merged, newestJobs } from './order.ts'
+import { compareText, newestFirst, newestJobs } from './order.ts'
 import type { Description, VersionRecord } from './record.ts'
 import type { Rooms } from './rooms.ts'
 import { Corruptions, type Found, findBytes, imageOfFound } from './sound.ts'
@@ -59,10 +59,12 @@ export class Lookup {
   }
 
   async get(name: string, select: Selection): Promise<Image> {
-    const found = await this.#record(name, select)
+    let found = await this.#record(name, select)
+    const job = found ? undefined : await this.#job(name, select)
+    // Work that was published between the two is a job no more.
+    if (!job) found ??= await this.#record(name, select)
     if (found?.corruption && select.state === 'ready') throw notReady(imageOfFound(found))
     if (found) return imageOfFound(found)
-    const job = await this.#job(name, select)
     if (!job) throw notFound(name, select)
     if (select.state === 'ready') throw notReady(imageOfJob(job))
     return imageOfJob(job)
@@ -71,19 +73,14 @@ export class Lookup {
   /** All versions of a name, newest first: work in flight, then what is published or has failed. */
   async versions(name: string): Promise<Image[]> {
     assertName(name)
-    const [records, jobs] = await Promise.all([this.#catalog.fresh(name), this.#jobs.list(name)])
+    // In this order: what is published meanwhile is in one of the two.
+    const jobs = await this.#jobs.list(name)
+    const records = await this.#catalog.fresh(name)
     const published = new Set(records.map((record) => record.uuid))
     const visible = jobs.filter((job) => !job.cancelled && !published.has(job.uuid))
-    const inFlight = visible.filter((job) => !job.end).map((job) => imageOfJob(job))
-    inFlight.sort((a, b) => compareText(b.createdAt, a.createdAt))
-    // By the store's own clock, which tells two of one moment apart.
-    const failed = visible
-      .filter((job) => job.end)
-      .toSorted((a, b) => ((a.endedAtNs ?? 0n) > (b.endedAtNs ?? 0n) ? -1 : 1))
-      .map((job) => imageOfJob(job))
     await this.corruptions.look()
     const shown = await Promise.all(records.map((record) => this.#shown(record)))
-    return [...inFlight, ...merged(shown, failed)]
+    return newestFirst(visible, shown)
   }
 
   /** The newest work in flight of a name, else its newest ready version, with what was asked for. */

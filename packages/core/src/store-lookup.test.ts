@@ -240,4 +240,29 @@ lookup(
   }),
 )
 
+for (const [what, look] of Object.entries({
+  'its uuid': (store: ImageStore, uuid: string) => store.get('jammy', { uuid }),
+  'its name': (store: ImageStore) => store.get('jammy'),
+  'all versions': async (store: ImageStore) => (await store.versions('jammy'))[0],
+})) {
+  lookup(
+    `work that is published during a look for ${what} is found`,
+    inTown(async (town) => {
+      const { store } = await town.open()
+      const reader = await town.open()
+      const slow = await half(store, 'jammy')
+      const [{ uuid } = { uuid: '' }] = await store.versions('jammy')
+      // When the records have been looked at, and the jobs have not.
+      let published: Promise<unknown> | undefined
+      reader.backend.before = async (verb, key) => {
+        if (verb !== 'list' || !key.startsWith('.jobs/')) return
+        await pause(10)
+        await (published ??= slow.go())
+      }
+      const image = await look(reader.store, uuid)
+      assert.equal([image?.uuid, image?.state], [uuid, 'ready'])
+    }),
+  )
+}
+
 lookup.run()
