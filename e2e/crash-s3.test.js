@@ -11,6 +11,7 @@ import { Counts } from './durability/load.js'
 import { Crashes } from './durability/rounds.js'
 import { freshFolder } from './machine.js'
 import { startCeph } from './servers/ceph.js'
+import { Web } from './servers/web.js'
 
 const rounds = Number(process.env.S3_CRASH_ROUNDS || 30)
 const seed = Number(process.env.SEED || Math.floor(Math.random() * 2 ** 32))
@@ -26,18 +27,21 @@ crash('an acknowledged image is whole, a deleted one gone, and nothing is half t
   const counts = new Counts()
   const folder = freshFolder()
   console.log(`  S3_CRASH_ROUNDS=${rounds} SEED=${seed}`)
+  const web = await Web.start()
   let ceph
   try {
     ceph = await startCeph({ port, folder: join(folder.path, 'ceph') })
-    await Promise.all(
-      Array.from({ length: lanes }, async (_, lane) => {
-        const place = await new BucketPlace(ceph, `crash-${lane}`).make()
-        const crashes = new Crashes({ place, seed: seed + 1000 * lane, counts, loadOptions })
-        await crashes.run(Math.ceil(rounds / lanes))
-        await place.remove()
-      }),
-    )
+    const runs = Array.from({ length: lanes }, async (_, lane) => {
+      const place = await new BucketPlace(ceph, `crash-${lane}`).make()
+      const crashes = new Crashes({ place, web, seed: seed + 1000 * lane, counts, loadOptions })
+      await crashes.run(Math.ceil(rounds / lanes))
+      await place.remove()
+    })
+    // The store is that of all.
+    await Promise.allSettled(runs)
+    await Promise.all(runs)
   } finally {
+    await web.stop()
     await ceph?.stop()
     folder.remove()
   }
@@ -46,6 +50,7 @@ crash('an acknowledged image is whole, a deleted one gone, and nothing is half t
   if (rounds < 20) return
   assert.ok(counts.of('kill', 'in mid-multipart') > 0, 'no multipart upload was ever cut')
   const expected = { put: [201, 'cut'], stream: ['cut'], remove: [204], kill: ['under load'] }
+  Object.assign(expected, { pull: [202], 'killed pull': ['ready', 'gone on with'] })
   for (const [kind, outcomes] of Object.entries(expected)) {
     for (const outcome of outcomes) {
       assert.ok(counts.of(kind, outcome) > 0, `no ${kind} ended with ${outcome}`)

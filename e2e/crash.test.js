@@ -9,6 +9,7 @@ import { Counts } from './durability/load.js'
 import { FolderPlace } from './durability/place.js'
 import { Crashes } from './durability/rounds.js'
 import { freshFolder } from './machine.js'
+import { Web } from './servers/web.js'
 
 const rounds = Number(process.env.CRASH_ROUNDS || 40)
 const seed = Number(process.env.SEED || Math.floor(Math.random() * 2 ** 32))
@@ -16,6 +17,7 @@ const seed = Number(process.env.SEED || Math.floor(Math.random() * 2 ** 32))
 const lanes = 2
 /** Then a fresh folder, so that both young and old stores are met. */
 const roundsPerFolder = 50
+const loadOptions = { patienceMs: 1500, loadMostMs: 500 }
 
 const crash = suite('SIGKILL')
 
@@ -24,17 +26,21 @@ crash('an acknowledged image is whole, a deleted one gone, and nothing is half t
   const folder = freshFolder()
   const perLane = Math.ceil(rounds / lanes)
   console.log(`  CRASH_ROUNDS=${rounds} SEED=${seed}`)
+  const web = await Web.start()
   try {
-    await Promise.all(
-      Array.from({ length: lanes }, async (_, lane) => {
-        for (let done = 0; done < perLane; done += roundsPerFolder) {
-          const place = new FolderPlace(join(folder.path, `${lane}-${done}`))
-          const crashes = new Crashes({ place, seed: seed + 1_000 * lane + done, counts })
-          await crashes.run(Math.min(roundsPerFolder, perLane - done))
-        }
-      }),
-    )
+    const runs = Array.from({ length: lanes }, async (_, lane) => {
+      for (let done = 0; done < perLane; done += roundsPerFolder) {
+        const place = new FolderPlace(join(folder.path, `${lane}-${done}`))
+        const own = seed + 1_000 * lane + done
+        const crashes = new Crashes({ place, web, seed: own, counts, loadOptions })
+        await crashes.run(Math.min(roundsPerFolder, perLane - done))
+      }
+    })
+    // The folder is that of all.
+    await Promise.allSettled(runs)
+    await Promise.all(runs)
   } finally {
+    await web.stop()
     folder.remove()
   }
   console.log(`  ${counts.toString()}`)
@@ -42,7 +48,8 @@ crash('an acknowledged image is whole, a deleted one gone, and nothing is half t
   // What never happens proves nothing.
   if (rounds < 20) return
   const expected = { put: [201, 'cut'], stream: ['cut'], form: [201, 'cut'], wrong: [422] }
-  Object.assign(expected, { rollback: [201], remove: [204] })
+  Object.assign(expected, { rollback: [201], remove: [204], pull: [202], pulled: ['deleted'] })
+  expected['killed pull'] = ['ready', 'gone on with']
   for (const [kind, outcomes] of Object.entries(expected)) {
     for (const outcome of outcomes) {
       assert.ok(

@@ -67,8 +67,8 @@ export class BucketPlace {
     return isSame ? [] : [`${foreignFolder} was touched, and is not ours.`]
   }
 
-  /** What must not be there when nobody works on it. */
-  async leftovers() {
+  /** What must not be there when nobody works but on the ingests in `busy`, `<name>-<uuid>` each. */
+  async leftovers(livingMost, busy = []) {
     const objects = await this.#objects()
     const sizes = new Map([...objects].map(([key, { size }]) => [key, size]))
     const keys = [...sizes.keys()].filter((key) => key.startsWith('.catalog/'))
@@ -79,8 +79,10 @@ export class BucketPlace {
     const corrupt = new Map(marks.filter(([, mark]) => mark !== undefined))
     const unfinished = await this.unfinished()
     return [
-      ...looseEnds({ sizes, records, corrupt, foreign: [foreignFolder] }),
-      ...unfinished.map((key) => `A multipart upload of ${key} is unfinished.`),
+      ...looseEnds({ sizes, records, corrupt, foreign: [foreignFolder], busy }),
+      ...unfinished
+        .filter((key) => !busy.includes(key.split('/')[0]))
+        .map((key) => `A multipart upload of ${key} is unfinished.`),
     ]
   }
 

@@ -129,7 +129,8 @@ export async function pull(url, name, source, more = {}) {
 
 export async function getJson(url) {
   const answer = await request(url)
-  if (answer.status !== 200) throw new Error(`${url}: ${answer.status} ${answer.body}`)
+  const { status } = answer
+  if (status !== 200) throw Object.assign(new Error(`${url}: ${status} ${answer.body}`), { status })
   return JSON.parse(answer.body.toString())
 }
 

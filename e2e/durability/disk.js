@@ -42,9 +42,9 @@ function walk(root, folder, found) {
 
 /**
  * What a store that has just been opened, and on which nobody works, must not have: each as a
- * sentence. `foreign` are the folders that somebody else made.
+ * sentence. `foreign` are the folders that somebody else made, `busy` the ingests that somebody works on.
  */
-export function leftovers(root, foreign = []) {
+export function leftovers(root, foreign = [], busy = []) {
   const { sizes, emptyFolders } = walk(root, '.', { sizes: new Map(), emptyFolders: [] })
   const records = [...sizes.keys()]
     .filter((key) => key.startsWith('.catalog/'))
@@ -53,14 +53,17 @@ export function leftovers(root, foreign = []) {
   const corrupt = corruptKeys([...sizes.keys()])
     .map((key) => [key, readObject(root, key)])
     .filter(([, mark]) => mark !== undefined)
-  return looseEnds({ sizes, records, corrupt: new Map(corrupt), foreign, emptyFolders })
+  return looseEnds({ sizes, records, corrupt: new Map(corrupt), foreign, emptyFolders, busy })
 }
 
 /**
  * Everything under `.tmp` but the folders of the processes that live. A process that was killed
- * while it began may leave its folder without a socket, which proves nothing, and so without files.
+ * while it began may leave its folder without a socket, which proves nothing, and so without files. Nor
+ * is anything said of what belongs to the ingests in `busy`, or is the record of their names.
  */
-export function temporaryLeftovers(root, livingMost = 1) {
+export function temporaryLeftovers(root, livingMost = 1, busy = []) {
+  const parts = busy.flatMap((id) => [`~${id}~`, `~${id.slice(0, -9)}~`])
+  const isBusy = (name) => parts.some((part) => name.includes(part))
   const entries = names(join(root, '.tmp')).filter((name) => name !== 'ballast')
   const alive = entries.filter((owner) => names(join(root, '.tmp', owner)).includes('alive'))
   if (alive.length > livingMost) {
@@ -69,7 +72,7 @@ export function temporaryLeftovers(root, livingMost = 1) {
   }
   return entries.flatMap((owner) =>
     names(join(root, '.tmp', owner))
-      .filter((name) => name !== 'alive' && name !== 'alive.new')
+      .filter((name) => name !== 'alive' && name !== 'alive.new' && !isBusy(name))
       .map((name) => `.tmp/${owner}/${name} is left.`),
   )
 }

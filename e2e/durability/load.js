@@ -1,16 +1,18 @@
-// Clients that do everything at once to one server until it is gone: uploads in every way, given and
-// chosen versions, rollbacks, deletes, bad checksums, clients that stop half-way. What each was
+// Clients that do everything at once to one server until it is gone: uploads in every way, pulls, given
+// and chosen versions, rollbacks, deletes, bad checksums, clients that stop half-way. What each was
 // answered goes into the model.
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { between, chooseBody, commonBody, pick, randomBody } from './bodies.js'
 import { listVersions, postForm, put, remove, rollback, sha512Of } from './client.js'
+import { fetchedNames } from './pulls.js'
 
 const names = ['alpine', 'base', 'base-grub', 'debian_12.x', 'fedora', 'k3s-node', 'windows']
 const givenVersions = ['stable', '2026.1', '7']
 const clients = 6
 /** Of each hundred requests. */
 const shares = { put: 34, stream: 10, form: 16, wrong: 8, broken: 6, rollback: 10, remove: 16 }
+const pullShare = 18
 
 /** How often each kind of request was answered, and how. */
 export class Counts {
@@ -44,6 +46,8 @@ export class Load {
   #label
   #largestMiB
   #hugeMiB
+  #pulls
+  #shares = shares
   #sent = 0
   #isStopped = false
   #isCut = false
@@ -51,8 +55,10 @@ export class Load {
   /** Answers that no server may give, as sentences. */
   faults = []
 
-  /** Slow clients send up to `hugeMiB`, where that is given. */
-  constructor({ url, model, random, counts, label, largestMiB = 8, hugeMiB }) {
+  /** Slow clients send up to `hugeMiB`, where that is given; with `pulls` images are fetched, too. */
+  constructor({ url, model, random, counts, label, largestMiB = 8, hugeMiB, pulls }) {
+    this.#pulls = pulls
+    if (pulls) this.#shares = { ...shares, pull: pullShare }
     this.#largestMiB = largestMiB
     this.#hugeMiB = hugeMiB
     this.#url = url
@@ -88,7 +94,7 @@ export class Load {
     while (!this.#isStopped) {
       const kind = this.#chooseKind()
       try {
-        const status = await this[kind](pick(this.#random, names))
+        const status = await this[kind](this.#chooseName(kind))
         this.#counts.add(kind, status ?? 'nothing to do')
         if (status >= 500 && status !== 503) this.#fault(kind, `was answered ${status}`)
       } catch (error) {
@@ -101,12 +107,20 @@ export class Load {
   }
 
   #chooseKind() {
-    let at = this.#random() * Object.values(shares).reduce((sum, share) => sum + share, 0)
-    for (const [kind, share] of Object.entries(shares)) {
+    let at = this.#random() * Object.values(this.#shares).reduce((sum, share) => sum + share, 0)
+    for (const [kind, share] of Object.entries(this.#shares)) {
       at -= share
       if (at < 0) return kind
     }
     return 'put'
+  }
+
+  #chooseName(kind) {
+    const share = this.#pulls ? { pull: 0.5, remove: 0.08 }[kind] : 0
+    if (this.#random() < share) return pick(this.#random, fetchedNames)
+    // Deletes meet pulls on their way.
+    const met = kind === 'remove' ? names.filter((name) => this.#pulls?.names.includes(name)) : []
+    return pick(this.#random, met.length > 0 && this.#random() < 0.4 ? met : names)
   }
 
   #fault(kind, what) {
@@ -200,8 +214,20 @@ export class Load {
     return status
   }
 
+  /** Fetched by the server from a URL; what becomes of it is for later looks to say. */
+  async pull(name) {
+    const isHuge = this.#hugeMiB !== undefined && this.#random() < 0.3
+    const version = this.#random() < 0.3 ? pick(this.#random, givenVersions) : undefined
+    const body = isHuge ? this.#hugeBody() : this.#body()
+    const { arrival, what, send } = this.#pulls.order(this.#random, name, body, version)
+    const answer = await send(this.#url)
+    const fault = this.#pulls.answered(arrival, answer, performance.now())
+    if (fault) this.#fault(what, `of ${name} ${fault}`)
+    return answer.status
+  }
+
   async rollback(name) {
-    const version = await this.#someVersion(name)
+    const version = await this.#someVersion(name, ['ready'])
     if (version === undefined) return undefined
     const arrival = this.#model.beginRollback(name, version, performance.now())
     try {
@@ -235,9 +261,9 @@ export class Load {
     }
   }
 
-  async #someVersion(name) {
+  async #someVersion(name, states = ['ready', 'in-progress', 'starting', 'pending']) {
     const versions = await listVersions(this.#url, name).catch(() => [])
-    const ready = versions.filter((image) => image.state === 'ready')
-    return ready.length > 0 ? pick(this.#random, ready).version : undefined
+    const meant = versions.filter((image) => states.includes(image.state))
+    return meant.length > 0 ? pick(this.#random, meant).version : undefined
   }
 }

@@ -29,13 +29,16 @@ export function looseEnds({
   const found = []
   const keys = [...sizes.keys()].toSorted((a, b) => (a < b ? -1 : 1))
   const named = new Set()
-  for (const { name, version, size, keys: bytes } of records) {
+  for (const { name, version, uuid, size, keys: bytes } of records) {
+    const isBusy = busy.includes(`${name}-${uuid}`)
     // Bytes that it shares, and its own, which go when nobody needs them.
     const there = bytes.filter((key) => sizes.has(key))
-    if (there.length === 0) found.push(`${name} ${version} names ${bytes}, which is not there.`)
+    if (there.length === 0 && !isBusy)
+      found.push(`${name} ${version} names ${bytes}, which is not there.`)
     for (const key of there) {
       const [folder] = key.split('/')
       named.add(folder)
+      if (busy.includes(folder)) continue
       if (sizes.get(key) !== size) found.push(`${key} has not the ${size} bytes of it.`)
       for (const file of ['backing.cfg', 'blocks']) {
         if (!sizes.has(`${folder}/${file}`)) found.push(`${folder} has no ${file}.`)
@@ -72,12 +75,12 @@ function jobFault(id) {
   return `The job ${id} has not ended.`
 }
 
-/** Claims without an outcome. */
+/** First claims without an outcome: without its first claim there is no job, be other files left of it. */
 function unfinishedJobs(keys) {
   const ids = new Set()
   for (const key of keys) {
-    const [, id] = claimPattern.exec(key) ?? []
-    if (id && !keys.includes(`.jobs/${id}/end.json`)) ids.add(id)
+    const [, id, epoch] = claimPattern.exec(key) ?? []
+    if (Number(epoch) === 1 && !keys.includes(`.jobs/${id}/end.json`)) ids.add(id)
   }
   return [...ids]
 }

@@ -6,53 +6,7 @@
 // moments explains it. A look is {beganAt, endedAt, ageMs?}: what it shows was so at some moment from
 // `beganAt - ageMs` to `endedAt`.
 
-/** An upload or a rollback: it may bring the bytes with that digest under a version. */
-class Arrival {
-  /** Of a rollback the digest is that of whatever version `of` was. */
-  constructor({ name, sha512, version, of }, beganAt) {
-    Object.assign(this, { name, sha512, version, of, beganAt, endedAt: Infinity, isSure: false })
-    this.isGiven = version !== undefined
-  }
-
-  /** It was answered: the version is there. `created`: by this very request. */
-  acknowledge({ version, sha512, created = true }, now) {
-    if (this.isUnheard) return
-    Object.assign(this, { version, sha512, created, isSure: true, endedAt: now })
-  }
-
-  /** It was answered that the version is not there by this request, and will not be. */
-  refuse(now) {
-    if (this.isUnheard) return
-    Object.assign(this, { isRefused: true, endedAt: now })
-  }
-
-  /** It is over, and may have happened or not. */
-  stop(now) {
-    this.endedAt = Math.min(this.endedAt, now)
-  }
-}
-
-/** A delete of one version, or of all of a name. */
-class Removal {
-  constructor(name, version, beganAt) {
-    Object.assign(this, { name, version, beganAt, endedAt: Infinity, isSure: false })
-  }
-
-  acknowledge(now) {
-    if (this.isUnheard) return
-    this.isSure = true
-    this.endedAt = now
-  }
-
-  stop(now) {
-    this.endedAt = Math.min(this.endedAt, now)
-  }
-
-  /** Without a version asked: whether it may touch anything of the name. */
-  covers(version) {
-    return version === undefined || this.version === undefined || this.version === version
-  }
-}
+import { Arrival, Removal, countPattern } from './changes.js'
 
 /** A look at a store on which nothing is under way. */
 const atRest = { beganAt: Infinity, endedAt: Infinity }
@@ -66,6 +20,11 @@ export class Model {
   /** `version` is that which the client gave, or undefined. */
   beginUpload({ name, sha512, version }, now) {
     return this.#begin('arrivals', new Arrival({ name, sha512, version }, now))
+  }
+
+  /** It stays open, whatever becomes of servers, until a look shows how it ended (./pulls.js). */
+  beginPull({ name, sha512, version }, now) {
+    return this.#begin('arrivals', new Arrival({ name, sha512, version, isPull: true }, now))
   }
 
   beginRollback(name, of, now) {
@@ -93,9 +52,9 @@ export class Model {
     return [...this.#names.values()].flatMap(({ arrivals, removals }) => [...arrivals, ...removals])
   }
 
-  /** The process is dead: what was not answered never will be. */
+  /** The process is dead: what was not answered never will be. But pulls are gone on with. */
   stopAll(now) {
-    for (const each of this.#changes()) each.stop(now)
+    for (const each of this.#changes()) if (!each.isPull) each.stop(now)
   }
 
   /** From now on the disk forgets what it is told: no answer means anything. */
@@ -111,19 +70,24 @@ export class Model {
 
   /** Labels of a name that were acknowledged or given, be they there or not. */
   labels(name) {
-    const labels = this.#of(name).arrivals.map((arrival) => arrival.version)
+    const labels = this.#of(name).arrivals.map((arrival) => arrival.version ?? arrival.label)
     return [...new Set(labels)].filter((version) => version !== undefined)
   }
 
-  /** Whether a version was surely there all the time from `removal`'s begin to its end. */
+  /** Whether a version, or work on it, was surely there all the time from `removal`'s begin to its end. */
   isSurelyThere(removal) {
     return this.#of(removal.name).arrivals.some(
       (arrival) =>
-        arrival.isSure &&
-        arrival.endedAt <= removal.beganAt &&
-        removal.covers(arrival.version) &&
+        ((arrival.isSure && arrival.endedAt <= removal.beganAt) ||
+          arrival.isWorkAt(removal.beganAt)) &&
+        removal.mustMeet(arrival) &&
         !this.#mayBeGone(arrival, removal),
     )
+  }
+
+  /** Whether a delete that was over before a look must have taken this pull away. */
+  isSurelyDeleted(arrival, look) {
+    return this.#isSurelyGone(arrival, arrival.version, look.beganAt)
   }
 
   /** What is wrong with these ready versions, as sentences. `versions`: {name, version, sha512}. */
@@ -180,21 +144,28 @@ export class Model {
   }
 
   /** Whether a delete may have met this change, or anything of its name since it began. */
-  mayBeDeleted({ name, version, beganAt }, untilAt = Infinity) {
+  mayBeDeleted(change, untilAt = Infinity) {
+    const { name, beganAt } = change
     return this.#of(name).removals.some(
       (removal) =>
-        removal.covers(version) && removal.endedAt > beganAt && removal.beganAt < untilAt,
+        removal.mayMeet(change) && removal.endedAt > beganAt && removal.beganAt < untilAt,
     )
   }
 
   /** Whether another upload may have put other bytes under the version that was given. */
   mayConflict(arrival) {
-    const { name, version, sha512, beganAt, endedAt } = arrival
+    return this.mayBeTaken(arrival, (other) => other.sha512 !== arrival.sha512)
+  }
+
+  /** Whether another arrival may have brought something under that version, or label. */
+  mayBeTaken(arrival, isMeant = () => true) {
+    const { name, beganAt, endedAt } = arrival
+    const version = arrival.version ?? arrival.label
     return this.#of(name).arrivals.some(
       (other) =>
         other !== arrival &&
         (other.version ?? version) === version &&
-        other.sha512 !== sha512 &&
+        isMeant(other) &&
         other.beganAt < endedAt &&
         !(other.isRefused && other.endedAt <= beganAt) &&
         !this.#isSurelyGone(other, version, beganAt),
@@ -212,7 +183,7 @@ export class Model {
         faults.push(`${name} ${version} was created twice.`)
       }
       const isBefore = other.endedAt <= arrival.beganAt
-      const counts = [arrival, other].every((each) => /^[1-9][0-9]{0,14}$/.test(each.version))
+      const counts = [arrival, other].every((each) => countPattern.test(each.version))
       if (arrival.isGiven || !isBefore || !counts || this.#mayBeGone(other)) continue
       if (Number(other.version) < Number(version)) continue
       faults.push(`${name} got the label ${version} after ${other.version}.`)
@@ -220,10 +191,12 @@ export class Model {
     return faults
   }
 
-  /** Nothing is under way: what is there now is what counts from now on. */
+  /** Nothing but pulls is under way: these, and what is there now, are what counts from now on. */
   settle(versions, now) {
+    const pulls = this.#changes().filter((each) => each.isPull && each.endedAt === Infinity)
     this.#isCut = false
     this.#names.clear()
+    for (const pull of pulls) this.#begin('arrivals', pull)
     for (const { name, version, sha512 } of versions) {
       this.beginUpload({ name, sha512 }, now).acknowledge({ version, sha512 }, now)
     }
@@ -258,8 +231,8 @@ export class Model {
     return this.#of(arrival.name).removals.some(
       (removal) =>
         removal.isSure &&
-        removal.covers(version) &&
-        removal.beganAt >= arrival.endedAt &&
+        removal.mustMeet(arrival, version) &&
+        removal.beganAt >= arrival.reachableAt &&
         removal.endedAt <= since,
     )
   }
@@ -269,7 +242,7 @@ export class Model {
     return this.#of(arrival.name).removals.some(
       (removal) =>
         removal !== except &&
-        removal.covers(arrival.version) &&
+        removal.mayMeet(arrival) &&
         removal.endedAt > arrival.beganAt &&
         removal.beganAt < untilAt,
     )

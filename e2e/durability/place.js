@@ -45,11 +45,14 @@ export class FolderPlace {
     return join(this.folder, foreignFolder, 'backing')
   }
 
-  /** What must not be there when nobody works on it and at most `livingMost` servers run. */
-  async leftovers(livingMost = 1) {
+  /**
+   * What must not be there when nobody works but on the ingests in `busy`, `<name>-<uuid>` each, and at
+   * most `livingMost` servers run.
+   */
+  async leftovers(livingMost = 1, busy = []) {
     return [
-      ...leftovers(this.folder, [foreignFolder]),
-      ...temporaryLeftovers(this.folder, livingMost),
+      ...leftovers(this.folder, [foreignFolder], busy),
+      ...temporaryLeftovers(this.folder, livingMost, busy),
     ]
   }
 
@@ -100,8 +103,8 @@ export class NfsPlace extends FolderPlace {
    * Of the dead, whom nothing proves dead, small files stay for an hour, and deleted bytes for a minute;
    * unfinished bytes go with their lease.
    */
-  async leftovers(livingMost) {
-    const found = await super.leftovers(livingMost)
+  async leftovers(livingMost, busy) {
+    const found = await super.leftovers(livingMost, busy)
     return found.filter((text) => !/^\.tmp\/(trash\/.*|.*(?<!~backing)) is left\.$/.test(text))
   }
 }

@@ -3,35 +3,48 @@
 import { pick } from './bodies.js'
 import { download, listImages, listVersions } from './client.js'
 
-/** Every version of every name, in whatever state. */
-export async function everyVersion(url) {
+/** Every version of every name, in whatever state; also of names that the list may not have yet. */
+export async function everyVersion(url, others = []) {
   const images = []
-  for (const { name } of await listImages(url)) images.push(...(await listVersions(url, name)))
+  const listed = (await listImages(url)).map(({ name }) => name)
+  for (const name of listed) images.push(...(await listVersions(url, name)))
+  for (const name of others.filter((each) => !listed.includes(each))) {
+    const found = await listVersions(url, name).catch((error) => error)
+    if (Array.isArray(found)) images.push(...found)
+    else if (found.status !== 404) throw found
+  }
   return images
 }
 
 export class Review {
   #model
   #random
+  #pulls
   /** Versions whose bytes were compared before, by name, version and digest. */
   #compared = new Set()
 
-  constructor(model, random) {
+  /** `pulls` may be under way meanwhile. */
+  constructor(model, random, pulls) {
+    this.#pulls = pulls
     this.#model = model
     this.#random = random
   }
 
   /**
-   * What is wrong, as sentences, when nothing is under way; the model goes on from what is there. New
+   * What is wrong, as sentences, when nothing but pulls is under way; the model goes on from what is there. New
    * versions are downloaded, and `downloads` of the others.
    */
   async faults(url, downloads) {
-    const ready = (await everyVersion(url))
+    const beganAt = performance.now()
+    const images = await everyVersion(url, this.#pulls?.names)
+    const look = { beganAt, endedAt: performance.now() }
+    const ready = images
       .filter((image) => image.state === 'ready')
       .map(({ name, version, currentChecksum, size }) => {
         return { name, version, sha512: currentChecksum, size }
       })
-    const faults = this.#model.faults(ready)
+    const faults = this.#pulls?.judgeAll(images, look) ?? []
+    faults.push(...this.#model.faults(ready))
     faults.push(...(await this.#compare(url, ready, downloads)))
     this.#model.settle(ready, performance.now())
     return faults

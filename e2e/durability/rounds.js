@@ -1,17 +1,19 @@
 // One round after the other: start the server on what the last kill has left, check everything that
-// it must hold, load it, kill it.
+// it must hold, load it, kill it. Pulls stay open over as many rounds as they take.
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { between, seeded } from './bodies.js'
 import { Counts, Load } from './load.js'
 import { Model } from './model.js'
 import { foreignFolder } from './place.js'
+import { Pulls } from './pulls.js'
 import { Review, everyVersion } from './review.js'
 import { ServerProcess } from './server.js'
 
 const downloadsPerRound = 4
 /** Leases take 30 s where nobody can prove a death; then somebody has to look. Generous. */
 const settledTimeoutMs = 180_000
+const takeOverTimeoutMs = 45_000
 
 /** Kills the server of one place `rounds` times. Rejects with everything that was wrong. */
 export class Crashes {
@@ -21,25 +23,28 @@ export class Crashes {
   #loadOptions
   #model = new Model()
   #review
+  #pulls
   #counts
 
   /**
-   * `loadOptions` are those of Load, and: after at most `patienceMs` of waiting for a few uploads to be
+   * Images are fetched from `web`. `loadOptions` are those of Load, and: after at most `patienceMs` of waiting for a few uploads to be
    * acknowledged the server is killed within `loadMostMs`.
    */
-  constructor({ place, seed, counts = new Counts(), loadOptions = {} }) {
+  constructor({ place, web, seed, counts = new Counts(), loadOptions = {} }) {
     this.#place = place
     this.#random = seeded(seed)
     this.#label = `seed ${seed}`
     this.#counts = counts
     this.#loadOptions = loadOptions
-    this.#review = new Review(this.#model, this.#random)
+    const label = `${this.#label} ${performance.now()}`
+    this.#pulls = new Pulls({ web, model: this.#model, counts, label })
+    this.#review = new Review(this.#model, this.#random, this.#pulls)
   }
 
   async run(rounds) {
     await this.#place.plantForeign()
     for (let round = 1; round <= rounds; round += 1) {
-      const faults = await this.#round(round)
+      const faults = await this.#round(round, round === Math.ceil(rounds / 2))
       if (faults.length === 0) continue
       throw new Error(`Round ${round}, ${this.#label}:\n  ${faults.slice(0, 20).join('\n  ')}`)
     }
@@ -51,21 +56,39 @@ export class Crashes {
     return new ServerProcess(this.#place.folder, this.#place.env)
   }
 
-  async #round(round) {
+  async #round(round, isMiddle) {
     const server = this.#start()
     try {
       // Now and then it dies while it still tidies up behind the last one.
-      if (this.#random() < 0.1) {
+      if (!isMiddle && this.#random() < 0.1) {
         await delay(between(this.#random, 150, 600))
+        await this.#kill(server)
         this.#counts.add('kill', 'at start')
         return []
       }
       const url = await server.listening()
       const faults = await this.#faults(url, downloadsPerRound)
       if (faults.length > 0) return [...faults, server.log]
+      if (isMiddle && !this.#place.provesDeath) await this.#takeOvers()
       return await this.#load(url, round, server)
     } finally {
       await server.kill()
+    }
+  }
+
+  async #kill(server) {
+    const { coming } = this.#pulls
+    if (coming.length > 0) this.#counts.add('kill', 'with pulls under way')
+    await server.kill()
+    this.#pulls.killed(coming, this.#random)
+  }
+
+  /** Where leases have to run out no round is long enough for that, but this one. */
+  async #takeOvers() {
+    const endsAt = performance.now() + takeOverTimeoutMs
+    while (this.#pulls.open.length > 0 && performance.now() < endsAt) {
+      if (this.#pulls.areGoneOnWith) return
+      await delay(20)
     }
   }
 
@@ -74,6 +97,7 @@ export class Crashes {
       ...this.#loadOptions,
       url,
       model: this.#model,
+      pulls: this.#pulls,
       random: this.#random,
       counts: this.#counts,
       label: `${this.#label} ${round}`,
@@ -84,7 +108,7 @@ export class Crashes {
     if (patienceMs > 0) await load.hasAcknowledged(between(this.#random, 0, 4), patienceMs)
     await delay(between(this.#random, 50, loadMostMs))
     load.stop()
-    await server.kill()
+    await this.#kill(server)
     await running
     const unfinished = (await this.#place.unfinished?.()) ?? []
     if (unfinished.length > 0) this.#counts.add('kill', 'in mid-multipart')
@@ -100,18 +124,18 @@ export class Crashes {
     const server = this.#start()
     try {
       const url = await server.listening()
+      const faults = await this.#faults(url, 0)
+      this.#pulls.hurry()
       const beganAt = performance.now()
-      let left = await this.#unsettled(url)
+      let left = await this.#unsettled(await everyVersion(url))
       while (left.length > 0 && performance.now() - beganAt < settledTimeoutMs) {
-        if (this.#place.provesDeath) break
+        if (faults.length > 0) break
         await delay(1000)
-        left = await this.#unsettled(url)
+        left = await this.#unsettled(await everyVersion(url))
       }
-      return [
-        ...left,
-        ...(await this.#review.faults(url, Infinity)),
-        ...(left[0] ? [server.log] : []),
-      ]
+      faults.push(...left, ...(await this.#review.faults(url, Infinity)))
+      for (const { name, uuid } of this.#pulls.open) faults.push(`${name}-${uuid} has not ended.`)
+      return faults.length > 0 ? [...faults, server.log] : []
     } finally {
       await server.kill()
     }
@@ -119,17 +143,21 @@ export class Crashes {
 
   /** Everything that is wrong with a server that has just started. */
   async #faults(url, downloads) {
-    // First: where death is proved, what was interrupted is settled before anybody is served.
-    const faults = this.#place.provesDeath ? await this.#unsettled(url) : []
+    // First: where death is proved, what was interrupted is settled before anybody is served. But pulls
+    // are gone on with.
+    const images = await everyVersion(url, this.#pulls.names)
+    this.#pulls.adopt(images, performance.now())
+    const { provesDeath } = this.#place
+    const faults = provesDeath ? await this.#unsettled(images, this.#pulls.busy) : []
     faults.push(...(await this.#place.foreignFaults()))
     return [...faults, ...(await this.#review.faults(url, downloads))]
   }
 
-  /** What is left of work whose process is dead. */
-  async #unsettled(url) {
-    const faults = await this.#place.leftovers()
-    for (const { name, version, uuid, state } of await everyVersion(url)) {
-      const isOver = state === 'ready' || state === 'failed'
+  /** What is left of work whose process is dead, but for the ingests in `busy`. */
+  async #unsettled(images, busy = []) {
+    const faults = await this.#place.leftovers(1, busy)
+    for (const { name, version, uuid, state } of images) {
+      const isOver = state === 'ready' || state === 'failed' || busy.includes(`${name}-${uuid}`)
       if (!isOver) faults.push(`${name} ${version} is ${state} without an owner.`)
       if (`${name}-${uuid}` === foreignFolder) faults.push(`${foreignFolder} is shown as ours.`)
     }

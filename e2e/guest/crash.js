@@ -5,12 +5,14 @@
 import { Counts } from '../durability/load.js'
 import { NfsPlace } from '../durability/place.js'
 import { Crashes } from '../durability/rounds.js'
+import { Web } from '../servers/web.js'
 
 const [rounds, seed] = process.argv.slice(2).map(Number)
 const counts = new Counts()
 // One processor, which emulates another machine: a round has to be long enough for something to happen.
 const loadOptions = { largestMiB: 2, patienceMs: 10_000, loadMostMs: 1500 }
-const crashes = new Crashes({ place: new NfsPlace('/mnt/nfs'), seed, counts, loadOptions })
+const web = await Web.start()
+const crashes = new Crashes({ place: new NfsPlace('/mnt/nfs'), web, seed, counts, loadOptions })
 try {
   await crashes.run(rounds)
   if (!counts.isAcknowledged) throw new Error('no upload was acknowledged')
@@ -18,4 +20,5 @@ try {
   console.log(`  FAULT ${error.message}`)
   process.exitCode = 1
 }
+await web.stop()
 console.log(`  ${counts.toString()}`)

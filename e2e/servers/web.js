@@ -47,6 +47,8 @@ class Page {
   active = 0
   /** After so many bytes of the content come only small pieces, with pauses between them. */
   slowFrom = Infinity
+  slowPieceBytes = 16 * 1024
+  slowPauseMs = 100
   /** Each connection is broken after so many bytes. */
   cutEveryBytes = Infinity
 
@@ -60,9 +62,6 @@ class Page {
     return this.requests.map(({ start }) => start)
   }
 }
-
-const slowPieceBytes = 16 * 1024
-const slowPauseMs = 100
 
 export class Web {
   #server = createServer((request, response) => {
@@ -89,6 +88,11 @@ export class Web {
     const page = new Page(`http://127.0.0.1:${port}/${path}`, content)
     this.#pages.set(`/${path}`, page)
     return page
+  }
+
+  /** From now on there is nothing at its URL. */
+  forget({ url }) {
+    this.#pages.delete(new URL(url).pathname)
   }
 
   async #answer(request, response) {
@@ -133,7 +137,7 @@ async function send(page, content, start, response) {
       if (response.destroyed) return
       const isSlow = at >= page.slowFrom
       const mayBytes = Math.min(
-        isSlow ? slowPieceBytes : page.slowFrom - at,
+        isSlow ? page.slowPieceBytes : page.slowFrom - at,
         start + page.cutEveryBytes - at,
       )
       const part = piece.subarray(0, Math.ceil(mayBytes))
@@ -147,7 +151,7 @@ async function send(page, content, start, response) {
         response.socket?.destroySoon()
         return
       }
-      if (isSlow) await delay(slowPauseMs)
+      if (isSlow) await delay(page.slowPauseMs)
     }
   }
   response.end()
