@@ -219,7 +219,7 @@ export class Load {
     const isHuge = this.#hugeMiB !== undefined && this.#random() < 0.3
     const version = this.#random() < 0.3 ? pick(this.#random, givenVersions) : undefined
     const body = isHuge ? this.#hugeBody() : this.#body()
-    const { arrival, what, send } = this.#pulls.order(this.#random, name, body, version)
+    const { arrival, what, send } = this.#pulls.order(this.#random, name, body, { version })
     const answer = await send(this.#url)
     const fault = this.#pulls.answered(arrival, answer, performance.now())
     if (fault) this.#fault(what, `of ${name} ${fault}`)

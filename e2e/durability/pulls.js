@@ -40,15 +40,16 @@ export class Pulls {
 
   /**
    * Prepares a pull of a body, some of them packed, some slow or cut again and again, some with a checksum
-   * that they do not have. The model knows of it from now on.
+   * that they do not have; a plain one is just slow. The model knows of it from now on.
    */
-  order(random, name, body, version) {
+  order(random, name, body, { version, isPlain = false } = {}) {
     this.#asked += 1
-    const isWrong = random() < 0.12
-    const content = bufferContent(random() < 0.2 ? gzipSync(body, { level: 1 }) : body)
+    const isWrong = !isPlain && random() < 0.12
+    const isPacked = !isPlain && random() < 0.2
+    const content = bufferContent(isPacked ? gzipSync(body, { level: 1 }) : body)
     const page = this.#web.serve(`${this.#label}-${this.#asked}.img`, content)
-    if (random() < 0.6) this.#slowDown(page, random)
-    if (random() < 0.25) page.cutEveryBytes = Math.ceil(content.size / 2.5)
+    if (isPlain || random() < 0.6) this.#slowDown(page, random)
+    if (!isPlain && random() < 0.25) page.cutEveryBytes = Math.ceil(content.size / 2.5)
     const sha512 = sha512Of(body)
     const digest = isWrong ? wrongDigest : sha512
     const more = {
@@ -65,7 +66,8 @@ export class Pulls {
     page.slowFrom = Math.floor(random() * 0.6 * page.content.size)
     const bytes = page.content.size - page.slowFrom
     page.slowPieceBytes = Math.min(page.slowPieceBytes, Math.ceil(bytes / 20))
-    page.slowPauseMs = (between(random, 0, this.#slowMostMs) * page.slowPieceBytes) / bytes
+    page.slowPauseMs =
+      (between(random, this.#slowMostMs / 4, this.#slowMostMs) * page.slowPieceBytes) / bytes
   }
 
   /** Tells the model what was answered. Returns why that can not be. */
@@ -110,6 +112,16 @@ export class Pulls {
     return this.open.filter((arrival) => this.#orders.get(arrival).page.active > 0)
   }
 
+  /** Those of them that nothing may come between. */
+  get sure() {
+    return this.coming.filter((arrival) => this.#mustCome(arrival))
+  }
+
+  #mustCome(arrival) {
+    const { isWrong } = this.#orders.get(arrival)
+    return !isWrong && !arrival.isGiven && fetchedNames.includes(arrival.name)
+  }
+
   /** The server that fetched these was killed; half of them come fast from now on. */
   killed(arrivals, random) {
     for (const arrival of arrivals) {
@@ -117,8 +129,7 @@ export class Pulls {
       if (order === undefined) continue
       order.kills += 1
       order.requestsAtKill = order.page.requests.length
-      const mustCome = !order.isWrong && !arrival.isGiven && fetchedNames.includes(arrival.name)
-      if (mustCome) this.#counts.add('kill', 'with a pull that must come')
+      if (this.#mustCome(arrival)) this.#counts.add('kill', 'with a pull that must come')
       if (random() < 0.5) order.page.slowFrom = Infinity
     }
   }

@@ -16,6 +16,10 @@ const crashes = new Crashes({ place: new NfsPlace('/mnt/nfs'), web, seed, counts
 try {
   await crashes.run(rounds)
   if (!counts.isAcknowledged) throw new Error('no upload was acknowledged')
+  if (counts.of('pull', 202) === 0) throw new Error('no pull was taken on')
+  // What never happens proves nothing.
+  const isGoneOnWith = counts.of('killed pull', 'gone on with') > 0
+  if (rounds >= 10 && !isGoneOnWith) throw new Error('no pull was gone on with after a kill')
 } catch (error) {
   console.log(`  FAULT ${error.message}`)
   process.exitCode = 1

@@ -11,10 +11,12 @@ export class Changes {
   #journal
   #looks
   #news
+  #pulls
   #afterlifeMs
 
   /** `news` is told what other servers must hear of; `afterlifeMs` as places have it. */
-  constructor({ model, journal, looks, news, afterlifeMs }) {
+  constructor({ model, journal, looks, news, pulls, afterlifeMs }) {
+    this.#pulls = pulls
     this.#model = model
     this.#journal = journal
     this.#looks = looks
@@ -55,6 +57,45 @@ export class Changes {
       [400, 401, 403, 405, 412, 413, 415, 422, 507].includes(answer?.status)
     if (!isWrong) return
     this.#journal.fault(name, `${what} was answered ${answer.status} ${answer.body}`, life)
+  }
+
+  /** Asks a server to fetch a body from a URL; what becomes of that is for `follow` to see. */
+  async pull(life, name, body, { random, ...options }) {
+    const { arrival, what, send } = this.#pulls.order(random, name, body, options)
+    arrival.life = life
+    const { answer, endedAt } = await this.#looks.ask(life, name, what, send)
+    // What a killed server had sent may take effect a little later.
+    arrival.askedUntil = endedAt + (answer === undefined ? this.#afterlifeMs : 0)
+    const fault = answer && this.#pulls.answered(arrival, answer, endedAt)
+    if (fault) this.#journal.fault(name, `${what} ${fault}`, life)
+    return arrival
+  }
+
+  /** Looks how a pull stands: every server knows of it as soon as one has taken it on, and none forgets it. */
+  async follow(life, arrival) {
+    const { name, uuid, askedUntil } = arrival
+    const look = await this.#looks.atPull(life, name, uuid)
+    // It may have ended, or been taken on, meanwhile.
+    if (!look.images || !this.#pulls.open.includes(arrival) || arrival.uuid !== uuid) return
+    if (uuid === undefined && look.beganAt <= askedUntil) return
+    const fault = this.#pulls.judge(arrival, look.images, look)
+    if (fault) this.#journal.fault(name, fault, life)
+    else if (arrival.isSure) this.#arrived(arrival)
+  }
+
+  /** As far as a last look at all names tells. */
+  followAll(images, look) {
+    for (const arrival of this.#pulls.open) {
+      const fault = this.#pulls.judge(arrival, images, look)
+      if (fault) this.#journal.fault(arrival.name, fault)
+    }
+  }
+
+  #arrived(arrival, life) {
+    for (const fault of this.#model.faultsOfAnswer(arrival)) {
+      this.#journal.fault(arrival.name, fault, life)
+    }
+    if (arrival.created) this.#news.arrived(arrival, life)
   }
 
   async rollback(life, name, of) {
@@ -98,10 +139,7 @@ export class Changes {
 
   #acknowledge(arrival, image, created, endedAt, life) {
     arrival.acknowledge({ version: image.version, sha512: image.currentChecksum, created }, endedAt)
-    for (const fault of this.#model.faultsOfAnswer(arrival)) {
-      this.#journal.fault(arrival.name, fault, life)
-    }
-    if (created) this.#news.arrived(arrival, life)
+    this.#arrived(arrival, life)
   }
 }
 

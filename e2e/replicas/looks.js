@@ -94,6 +94,18 @@ export class Looks {
     return data
   }
 
+  /** What came of one ingest, or, where its uuid is not known, all of its name; `images` when answered. */
+  async atPull(life, name, uuid) {
+    const what = uuid === undefined ? 'look for a pull' : `look for ${uuid}`
+    const path = uuid === undefined ? `${name}/versions?limit=1000` : `${name}?uuid=${uuid}`
+    const look = await this.ask(life, name, what, (url) => request(`${url}${listPath}/${path}`))
+    const { status, body } = look.answer ?? {}
+    if (status === 404) return { ...look, images: [] }
+    if (status !== 200) return look
+    const found = JSON.parse(body.toString())
+    return { ...look, images: uuid === undefined ? found.data : [found] }
+  }
+
   /**
    * The list of all names: at most 5 s old when it was asked for. A store that takes long to be listed
    * shows what was there when that began, which the longest wait for a list tells.

@@ -2,6 +2,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { between, commonBody, pick, randomBody, seeded } from '../durability/bodies.js'
+import { fetchedNames } from '../durability/pulls.js'
 
 const kibibyte = 1024
 const givenVersions = ['stable', '2026.1', '7']
@@ -9,6 +10,8 @@ const givenVersions = ['stable', '2026.1', '7']
 const shares = {
   upload: 32,
   race: 5,
+  pull: 7,
+  follow: 10,
   rollback: 8,
   remove: 12,
   newest: 12,
@@ -111,6 +114,19 @@ export class Traffic {
     if (winners.length === 1 && isRight) return
     const told = answers.map(({ body, status }) => `body ${bodies.indexOf(body)}: ${status}`)
     journal.fault(name, `A race for ${version} ended with ${told.join(', ')}`)
+  }
+
+  async _pull(life, name, random) {
+    const isKept = random() < 0.5
+    const target = isKept ? pick(random, fetchedNames) : name
+    const version = !isKept && random() < 0.5 ? pick(random, givenVersions) : undefined
+    await this.#context.changes.pull(life, target, this.#body(random), { version, random })
+  }
+
+  /** Looks at one that is under way. */
+  async _follow(life, _, random) {
+    const asked = this.#context.pulls.open.filter(({ askedUntil }) => askedUntil !== undefined)
+    if (asked.length > 0) await this.#context.changes.follow(life, pick(random, asked))
   }
 
   async _rollback(life, name, random) {

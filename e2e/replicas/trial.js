@@ -1,11 +1,13 @@
 // Servers over one store, clients, deaths, and at the end the question whether all agree.
 
 import { setTimeout as delay } from 'node:timers/promises'
-import { between, pick, seeded } from '../durability/bodies.js'
+import { between, pick, randomBody, seeded } from '../durability/bodies.js'
 import { listImages, listVersions } from '../durability/client.js'
 import { Counts } from '../durability/load.js'
 import { takeOvers } from '../durability/loose-ends.js'
 import { Model } from '../durability/model.js'
+import { Pulls, fetchedNames } from '../durability/pulls.js'
+import { Web } from '../servers/web.js'
 import { Changes } from './changes.js'
 import { Fleet } from './fleet.js'
 import { Journal } from './journal.js'
@@ -20,6 +22,10 @@ const overtimeSecondsMax = 90
 /** Generous: leases take 30 s where nobody can prove a death, and then somebody has to look. */
 const settledTimeoutMs = 120_000
 const downloadsMost = 200
+/** Long enough for some to be under way whenever a server dies. */
+const slowPullMostMs = 20_000
+/** So many are under way all the time. */
+const slowPulls = 2
 
 /**
  * Lets servers, one for each of `places` (all of them ways to one store), be used by many clients and
@@ -31,8 +37,13 @@ const downloadsMost = 200
  * killEveryMs.
  */
 export async function tryReplicas(places, options) {
-  const trial = new Trial(places, options)
-  return await trial.run()
+  const web = await Web.start()
+  try {
+    const trial = new Trial(places, web, options)
+    return await trial.run()
+  } finally {
+    await web.stop()
+  }
 }
 
 class Trial {
@@ -43,10 +54,11 @@ class Trial {
   #news
   #slow
   #deaths = []
+  #meetings = []
   #seconds = 0
   #settledSeconds = 0
 
-  constructor(places, options) {
+  constructor(places, web, options) {
     const [{ afterlifeMs }] = places
     this.#places = places
     this.#options = { ...options, afterlifeMs }
@@ -57,8 +69,10 @@ class Trial {
     const fleet = new Fleet(places, journal)
     const looks = new Looks({ model, journal, counts })
     this.#news = new News({ fleet, model, journal })
-    const changes = new Changes({ model, journal, looks, news: this.#news, afterlifeMs })
-    this.#context = { model, counts, journal, fleet, looks, changes }
+    const label = `seed ${options.seed}`
+    const pulls = new Pulls({ web, model, counts, label, slowMostMs: slowPullMostMs })
+    const changes = new Changes({ model, journal, looks, news: this.#news, pulls, afterlifeMs })
+    this.#context = { model, counts, journal, fleet, looks, pulls, changes }
     this.#slow = new SlowUploads(this.#context, this.#options)
   }
 
@@ -78,7 +92,9 @@ class Trial {
       const working = [traffic.run(isStopped), this.#kill(isStopped), this.#judgeNews(isStopped)]
       for (let n = 0; n < this.#options.slowClients; n += 1)
         working.push(this.#slowly(n, isStopped))
+      for (let n = 0; n < slowPulls; n += 1) working.push(this.#fetch(n, isStopped))
       await Promise.all(working)
+      await Promise.all(this.#meetings)
       this.#seconds = (performance.now() - beganAt) / 1000
       if (journal.isClean) await this.#lastLook()
     } finally {
@@ -105,6 +121,26 @@ class Trial {
     }
   }
 
+  /** Keeps a pull under way that nothing but deaths may come between. */
+  async #fetch(number, isStopped) {
+    const { changes, fleet, pulls } = this.#context
+    const { seed, slowBytes } = this.#options
+    const random = seeded(seed + 53 * (number + 1))
+    for (let count = 1; !isStopped(); count += 1) {
+      await delay(between(random, 0, 1000))
+      const life = fleet.pick(random)
+      if (life === undefined) continue
+      const body = randomBody(`fetched ${seed} ${number} ${count}`, slowBytes)
+      const options = { random, isPlain: true }
+      const arrival = await changes.pull(life, pick(random, fetchedNames), body, options)
+      while (!isStopped() && pulls.open.includes(arrival)) {
+        await delay(between(random, 500, 2000))
+        const other = fleet.pick(random)
+        if (other) await changes.follow(other, arrival)
+      }
+    }
+  }
+
   async #judgeNews(isStopped) {
     while (!isStopped()) {
       await delay(1000)
@@ -117,7 +153,7 @@ class Trial {
    * when there is no dead one's work to be dealt with.
    */
   async #kill(isStopped) {
-    const { fleet, journal } = this.#context
+    const { counts, fleet, journal, pulls } = this.#context
     let spared = 0
     while (!isStopped()) {
       await delay(between(this.#random, this.#options.killEveryMs / 2, this.#options.killEveryMs))
@@ -127,11 +163,21 @@ class Trial {
       // The first to die has work in flight that all have seen, however long they take for that.
       const isFirst = !this.#slow.hasMetDeath
       const isOfDoomed = isFirst || (doomed.length > 0 && this.#random() < 0.8)
-      const mayDie = isOfDoomed ? doomed : able
+      const all = isOfDoomed ? doomed : able
+      const isMet = counts.of('kill', 'with a pull that must come') > 0
+      const sure = isMet ? [] : pulls.sure.map((arrival) => arrival.life)
+      const both = all.filter((life) => sure.includes(life))
+      const mayDie = both.length > 0 ? both : all
       if (mayDie.length === 0 || isStopped()) continue
       const life = pick(this.#random, mayDie)
       const entry = journal.begin('', 'kill', life)
+      const coming = pulls.coming.filter((arrival) => arrival.life === life)
       await fleet.kill(life).catch((error) => journal.fault('', error.message, life))
+      pulls.killed(coming, this.#random)
+      const others = coming.filter(({ name, uuid }) => uuid && !fetchedNames.includes(name))
+      for (const arrival of others) {
+        if (this.#random() < 0.5) this.#meetings.push(this.#meetTakeOver(arrival, isStopped))
+      }
       entry.end('dead')
       this.#deaths.push({ at: performance.now(), life })
       await delay(between(this.#random, 0, this.#options.killEveryMs / 2))
@@ -139,10 +185,26 @@ class Trial {
     }
   }
 
+  /** A delete comes when another server takes a pull over. */
+  async #meetTakeOver(arrival, isStopped) {
+    const { changes, counts, fleet, pulls } = this.#context
+    const { name, uuid } = arrival
+    const [{ provesDeath }] = this.#places
+    const isWaiting = () => !isStopped() && pulls.open.includes(arrival)
+    const successor = () => this.#places[0].read(`.jobs/${name}-${uuid}/2.json`)
+    while (isWaiting() && !(await successor())) await delay(provesDeath ? 10 : 100)
+    if (!isWaiting()) return
+    await delay(between(this.#random, 0, 50))
+    const version = this.#random() < 0.5 ? (arrival.version ?? arrival.label) : undefined
+    const status = await changes.remove(fleet.pick(this.#random), name, version)
+    counts.add('remove at a take-over', status)
+  }
+
   /** Everything comes to its end, and then all servers show the same, and nothing is left. */
   async #lastLook() {
-    const { fleet, journal, model } = this.#context
+    const { changes, fleet, journal, model, pulls } = this.#context
     await fleet.startAll()
+    pulls.hurry()
     const beganAt = performance.now()
     const lives = fleet.lives()
     let left = await this.#unsettled(lives)
@@ -156,10 +218,13 @@ class Trial {
     const slowestMs = Math.max(...lives.map((life) => life.slowestListMs))
     await delay(promisedAgeMs + slowestMs + this.#options.afterlifeMs)
     this.#news.judge(true)
+    const lookedAt = performance.now()
     const shown = await Promise.all(lives.map((life) => shownBy(life)))
     for (const [index, each] of shown.entries()) {
       this.#compare(shown[0], each, lives[index])
     }
+    changes.followAll(shown[0].versions, { beganAt: lookedAt, endedAt: performance.now() })
+    for (const { name, uuid } of pulls.open) journal.fault(name, `The pull ${uuid} has not ended.`)
     const ready = shown[0].versions.filter((image) => image.state === 'ready')
     for (const fault of model.faults(ready.map(asSeen))) journal.fault(fault.split(' ')[0], fault)
     for (const fault of await this.#places[0].foreignFaults()) journal.fault('', fault)

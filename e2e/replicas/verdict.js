@@ -14,6 +14,8 @@ const expected = {
   rollback: [201],
   remove: [204, 404],
   race: ['decided'],
+  pull: [202],
+  kill: ['with a pull that must come'],
   get: [200, 404],
   list: [200],
   versions: [200],
@@ -35,6 +37,7 @@ export function judge({ faults, told, counts, failedByDeath }, seconds) {
   if (faults !== '') throw new Error(`What was wrong:\n    ${faults}`)
   if (seconds < 30) return
   const missing = missingOutcomes(counts)
+  if (counts.of('killed pull', 'gone on with') === 0) missing.push('a pull that was gone on with')
   if (failedByDeath === 0) missing.push('a death with work in flight')
   if (missing.length > 0) throw new Error(`These never happened: ${missing.join(', ')}.`)
 }
