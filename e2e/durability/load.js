@@ -107,6 +107,8 @@ export class Load {
   }
 
   #chooseKind() {
+    // There is always one to be met by the kill.
+    if (this.#pulls?.open.length === 0) return 'pull'
     let at = this.#random() * Object.values(this.#shares).reduce((sum, share) => sum + share, 0)
     for (const [kind, share] of Object.entries(this.#shares)) {
       at -= share
