@@ -175,9 +175,7 @@ class Trial {
       await fleet.kill(life).catch((error) => journal.fault('', error.message, life))
       pulls.killed(coming, this.#random)
       const others = coming.filter(({ name, uuid }) => uuid && !fetchedNames.includes(name))
-      for (const arrival of others) {
-        if (this.#random() < 0.5) this.#meetings.push(this.#meetTakeOver(arrival, isStopped))
-      }
+      this.#meetings.push(...others.map((arrival) => this.#meetTakeOver(arrival, isStopped)))
       entry.end('dead')
       this.#deaths.push({ at: performance.now(), life })
       await delay(between(this.#random, 0, this.#options.killEveryMs / 2))
