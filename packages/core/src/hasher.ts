@@ -97,7 +97,7 @@ export class Hasher {
     this.#threadsMax = options.threads ?? Math.max(2, Math.min(3, availableParallelism()))
   }
 
-  /** Reads `source` at most a few pieces ahead of the reader of `bytes`. */
+  /** Reads `source` at most some pieces ahead of the reader of `bytes` (ring.ts). */
   digest(source: Bytes, wanted: readonly Wanted[]): Digesting {
     while (this.#threads.length < this.#threadsMax) this.#threads.push(new Thread())
     const hashes = new Hashes(++this.#lastStream, wanted, this.#threads)

@@ -6,9 +6,13 @@ import { ImageError } from './errors.ts'
 /** How large a piece of the ring is, and so how large the writes to a store become. */
 export const pieceBytes: number = 1024 * 1024
 
-/** A stream may be so many pieces ahead of its reader. */
+/** A stream may always be so many pieces ahead of its reader. */
 const piecesPerStream = 3
-/** Pieces are made so many at a time, and kept: as many as streams ever needed at once. */
+/**
+ * Pieces are made so many at a time, and kept: as many as streams ever needed at once. As long as there
+ * are no more in use a stream may be further ahead: a medium that takes its time for some pieces must not
+ * hold up the hashes of those behind them, above all of zeros, which it need not write.
+ */
 const piecesPerArena = 16
 
 /** A part of shared memory that begins on a page of the machine. */
@@ -30,8 +34,15 @@ declare const WebAssembly: {
  */
 export class Pieces {
   readonly #free: Piece[] = []
+  #used = 0
+
+  /** Whether one more would need no more memory than a few streams need anyway. */
+  get areSpare(): boolean {
+    return this.#used < piecesPerArena
+  }
 
   take(): Piece {
+    this.#used += 1
     if (this.#free.length === 0) {
       const pages = (piecesPerArena * pieceBytes) / 65_536
       const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }).buffer
@@ -46,6 +57,7 @@ export class Pieces {
 
   /** The last one given is the next one taken: as little memory as possible is ever touched. */
   give(piece: Piece): void {
+    this.#used -= 1
     this.#free.push(piece)
   }
 }
@@ -75,7 +87,7 @@ export class Ring {
 
   /** An empty piece, as soon as there is one; undefined once the reader has gone. */
   async take(): Promise<Piece | undefined> {
-    while (!this.isClosed && this.#out >= piecesPerStream) {
+    while (!this.isClosed && this.#out >= piecesPerStream && !this.#pieces.areSpare) {
       await new Promise<void>((resolve) => (this.#wakeFiller = resolve))
     }
     if (this.isClosed) return undefined
