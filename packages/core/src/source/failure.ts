@@ -90,6 +90,8 @@ function advice(status: number): string {
   if (status === 401 || status === 403) {
     return ' A link may have expired; credential: {"secretRef": "NAME"} names a secret to send.'
   }
+  if (status === 101)
+    return ' No other protocol was asked for: name a URL that gives the file itself.'
   if (status === 404 || status === 410) return ' Look whether the URL is still the right one.'
   return ''
 }

@@ -111,6 +111,58 @@ tests('what is no HTTP is a failure, and what has too large a head a final one',
   })
 })
 
+const switching = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n'
+
+/** Fails the test rather than hang it. */
+async function settled<T>(work: Promise<T>): Promise<T> {
+  const late = delay(5_000, undefined, { ref: false }).then(() => {
+    throw new Error('It never ended.')
+  })
+  return await Promise.race([work, late])
+}
+
+tests(
+  'an answer that switches protocols is a final failure, and its connection is left',
+  async () => {
+    await withFetcher({ idleTimeoutMs: 200 }, async (fetcher) => {
+      const closed: Promise<unknown>[] = []
+      const speak = (socket: Socket): void => {
+        closed.push(once(socket, 'close'))
+        socket.once('data', () => socket.write(`${switching}and more`))
+      }
+      await wire(speak, async (url) => {
+        const message = 'it answered 101 Switching Protocols'
+        await assertFailure(settled(fetcher.get(url)), 'permanent', message)
+        const away = settled(fetcher.get(web.redirect('/away', url)))
+        await assertFailure(away, 'permanent', message)
+        await settled(Promise.all(closed))
+        assert.is(closed.length, 2)
+      })
+      // Without the fields that make it one.
+      await wire(saying('HTTP/1.1 101 X\r\n\r\n'), async (url) => {
+        await assertFailure(settled(fetcher.get(url)), 'permanent', 'it answered 101')
+      })
+    })
+  },
+)
+
+tests('also on a connection that was kept it is asked for once', async () => {
+  await withFetcher({}, async (fetcher) => {
+    let requests = 0
+    const speak = (socket: Socket): unknown =>
+      socket.on('data', () => {
+        requests += 1
+        socket.write(requests === 1 ? 'HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx' : switching)
+      })
+    await wire(speak, async (url) => {
+      assert.is((await readWhole(fetcher, url)).toString(), 'x')
+      await delay(20)
+      await assertFailure(settled(fetcher.get(url)), 'permanent', 'it answered 101')
+      assert.is(requests, 2)
+    })
+  })
+})
+
 tests('only gzip may be around the bytes, and says so', async () => {
   await withFetcher({}, async (fetcher) => {
     for (const encoding of ['gzip', 'x-gzip', 'GZIP', 'identity', 'Identity']) {

@@ -17,6 +17,7 @@ import { type AddressRules, hostOf } from './address-rules.ts'
 import { type Answer, type Origin, answerOf } from './answer.ts'
 import { type Credential, assertCredential } from './credential.ts'
 import { SourceError, sourceFailure, statusFailure } from './failure.ts'
+import { headOf } from './head.ts'
 import { type Proxies, openTunnel, proxyFor, requestTo } from './proxy.ts'
 import { redactUrl } from './redact.ts'
 import { locationOf, redirected } from './redirect.ts'
@@ -168,11 +169,12 @@ export class Fetcher {
       })
     const request = start({ agent: url.protocol === 'https:' ? this.#https : this.#http })
     try {
-      return await headOf(request, watch)
+      return await headOf(request, url.href, watch)
     } catch (error) {
       // The server has closed a kept connection just when it was used again (RFC 9112 §9.3.1).
-      if (!request.reusedSocket || watch.signal.aborted) throw error
-      return await headOf(start({ agent: false, ...this.#connecting }), watch)
+      const hasAnswered = error instanceof SourceError
+      if (!request.reusedSocket || hasAnswered || watch.signal.aborted) throw error
+      return await headOf(start({ agent: false, ...this.#connecting }), url.href, watch)
     }
   }
 
@@ -189,6 +191,7 @@ export class Fetcher {
       const createConnection = (): Socket => socket
       return await headOf(
         requestHttps({ ...common, ...targetOf(url), headers, createConnection }),
+        url.href,
         watch,
       )
     }
@@ -204,6 +207,7 @@ export class Fetcher {
         secureContext: this.#trust,
         rejectUnauthorized: true,
       } as RequestOptions),
+      url.href,
       watch,
     )
   }
@@ -248,20 +252,6 @@ function noAddress(host: string): NodeJS.ErrnoException {
 function targetOf(url: URL): { host: string; port: number; path: string } {
   const port = Number(url.port || (url.protocol === 'https:' ? 443 : 80))
   return { host: hostOf(url), port, path: `${url.pathname}${url.search}` }
-}
-
-/** Sends the request and waits for the head of its answer; each step has its own time. */
-function headOf(request: ClientRequest, watch: Watch): Promise<IncomingMessage> {
-  return new Promise((resolve, reject) => {
-    request.on('response', resolve)
-    request.on('error', reject)
-    request.on('socket', (socket) => {
-      if (!socket.connecting) return
-      socket.once('connect', () => watch.expect())
-      socket.once('secureConnect', () => watch.expect())
-    })
-    request.end()
-  })
 }
 
 function accept(

@@ -7,6 +7,7 @@ import type { Duplex } from 'node:stream'
 import { type SecureContext, type TLSSocket, connect as connectSecurely } from 'node:tls'
 import { contains, parseAddress, parseNetwork } from './address.ts'
 import { proxyFailure } from './failure.ts'
+import { brokenOff } from './head.ts'
 
 export interface Proxies {
   /** URL of the proxy for http and for https targets; it may hold a user and a password. */
@@ -109,6 +110,7 @@ function dig({ proxy, host, port, trust, signal, headBytesMax }: Tunnel): Promis
       reject(proxyFailure({ proxy, target: authority }, status, answer.headers))
     })
     request.on('error', reject)
+    request.on('close', () => reject(brokenOff()))
     request.end()
   })
 }
