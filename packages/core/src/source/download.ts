@@ -164,7 +164,8 @@ class Reading implements AsyncIterableIterator<Uint8Array> {
 
   get #progress(): Progress {
     const url = redactUrl(this.#options.url.href)
-    return { url, position: this.#position, identity: this.identity }
+    const { identity, validator } = this
+    return { url, position: this.#position, identity, validator }
   }
 
   /** Asks for what is still missing. */

@@ -12,6 +12,8 @@ export interface Progress {
   /** How many bytes from the beginning are there. */
   position: number
   identity: Identity
+  /** What the answer was to be compared with by the source. */
+  validator: string | undefined
 }
 
 export interface Continuation {
@@ -50,6 +52,7 @@ function rangeOf(answer: Answer, progress: Progress): Continuation {
   const { start, end, total } = contentRangeOf(answer) ?? {}
   const found = identityOf(answer)
   assertSame(progress, found)
+  assertValidated(progress, found)
   const size = total ?? identity.size
   const isRight = start === position && end !== undefined && end >= start
   if (!isRight || (size !== undefined && end >= size)) {
@@ -77,10 +80,27 @@ function known(before: Identity, found: Identity): Identity {
   }
 }
 
-function assertSame({ url, identity }: Progress, found: Identity): void {
-  const how = difference(identity, found)
-  if (how === undefined) return
-  throw new SourceChanged(
+function assertSame(progress: Progress, found: Identity): void {
+  const how = difference(progress.identity, found)
+  if (how !== undefined) throw changed(progress, how)
+}
+
+/**
+ * A 206 has the ETag that a 200 would have (RFC 9110 §15.3.7). A date it may leave out, but then only
+ * the source's word says that it has looked at If-Range at all.
+ */
+function assertValidated(progress: Progress, { etag, lastModified }: Identity): void {
+  const { validator = '' } = progress
+  const [name, found] = validator.startsWith('"') ? ['ETag', etag] : ['date', lastModified]
+  if (found === validator) return
+  throw changed(
+    progress,
+    `its ${name} was ${JSON.stringify(validator).slice(0, 100)} and is missing`,
+  )
+}
+
+function changed({ url }: Progress, how: string): SourceChanged {
+  return new SourceChanged(
     `The content of ${url} has changed while it was read: ${how}. It must be read again from the ` +
       'first byte.',
     { hasChanged: true },
