@@ -45,7 +45,10 @@ function withoutDot(host: string): string {
   return host.replace(/\.$/, '')
 }
 
-/** What is refused where no rule of the operator's says anything. */
+/**
+ * What is refused where no rule of the operator's says anything: of IANA's special-purpose registries
+ * what is not for one's own network (RFC 1918, RFC 6598, RFC 4193) and not reachable by all.
+ */
 const refusedNetworks: [what: string, ...networks: string[]][] = [
   ['loopback', '127.0.0.0/8', '::1'],
   ['cloud metadata', '169.254.169.254', 'fd00:ec2::254', 'fd20:ce::254'],
@@ -54,7 +57,11 @@ const refusedNetworks: [what: string, ...networks: string[]][] = [
   ['multicast', '224.0.0.0/4', 'ff00::/8'],
   ['unspecified', '0.0.0.0/8', '::'],
   ['broadcast', '255.255.255.255'],
-  ['reserved', '240.0.0.0/4'],
+  // For protocols, and the relays of 6to4, which is no more.
+  ['reserved', '240.0.0.0/4', '192.0.0.0/24', '192.88.99.0/24', 'fec0::/10', '5f00::/16'],
+  // For documentation, for benchmarks, for what is to be dropped.
+  ['reserved', '192.0.2.0/24', '198.51.100.0/24', '203.0.113.0/24', '2001:db8::/32', '3fff::/20'],
+  ['reserved', '198.18.0.0/15', '2001:2::/48', '2001:10::/28', '100::/64', '100:0:0:1::/64'],
 ]
 
 const refused = refusedNetworks.flatMap(([what, ...texts]) =>

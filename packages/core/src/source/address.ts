@@ -68,6 +68,8 @@ function isMapped(address: Address): boolean {
 }
 
 const compatible = network('::/96')
+/** RFC 2765 §2.1: an IPv4 host as a translator shows it. */
+const shownTranslated = network('::ffff:0:0:0/96')
 const translated = network('64:ff9b::/96')
 const translatedHere = network('64:ff9b:1::/48')
 const sixToFour = network('2002::/16')
@@ -84,7 +86,8 @@ function embedded(address: Address): bigint[] {
   const last = bits & word
   // "::" and "::1" are themselves.
   if (contains(compatible, address)) return bits > 1n ? [last] : []
-  if (isMapped(address) || contains(translated, address)) return [last]
+  if (isMapped(address)) return [last]
+  if ([shownTranslated, translated].some((each) => contains(each, address))) return [last]
   if (contains(sixToFour, address)) return [(bits >> 80n) & word]
   // The client's is inverted (RFC 4380 §4); the server's is beside it.
   if (contains(teredo, address)) return [last ^ word, (bits >> 64n) & word]
