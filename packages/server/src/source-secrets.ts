@@ -1,9 +1,9 @@
 // The secrets that sources may be given: each a file of its own in SOURCE_SECRETS_DIR, which says what is
 // sent and to which hosts. A request names a file and nothing else.
 
-import { readFile } from 'node:fs/promises'
+import { type FileHandle, constants, open } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Credential } from '@backing-image/core'
+import { type Credential, isImageError } from '@backing-image/core'
 import { z } from 'zod'
 import { invalid } from './problem.ts'
 
@@ -48,20 +48,27 @@ export class SourceSecrets {
           'secrets for sources.',
       )
     }
-    return credentialOf(name, await this.#content(join(this.#folder, name), name))
+    return credentialOf(name, await contentOf(join(this.#folder, name), name))
   }
+}
 
-  async #content(path: string, name: string): Promise<string> {
-    try {
-      const content = await readFile(path, 'utf8')
-      if (content.length <= secretBytesMax) return content
-    } catch (error) {
-      const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown'
-      const why = code === 'ENOENT' ? 'there is no such file' : `it can not be read (${code})`
-      throw invalid(`The secret ${name}: ${why} in SOURCE_SECRETS_DIR.`)
-    }
-    throw invalid(`The secret ${name} is over ${secretBytesMax} bytes.`)
+async function contentOf(path: string, name: string): Promise<string> {
+  let file: FileHandle | undefined
+  try {
+    // Nobody may ever write to what turns out to be a pipe.
+    file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+    const stats = await file.stat()
+    if (!stats.isFile()) throw invalid(`The secret ${name} is no plain file in SOURCE_SECRETS_DIR.`)
+    if (stats.size <= secretBytesMax) return await file.readFile('utf8')
+  } catch (error) {
+    if (isImageError(error)) throw error
+    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown'
+    const why = code === 'ENOENT' ? 'there is no such file' : `it can not be read (${code})`
+    throw invalid(`The secret ${name}: ${why} in SOURCE_SECRETS_DIR.`)
+  } finally {
+    await file?.close()
   }
+  throw invalid(`The secret ${name} is over ${secretBytesMax} bytes.`)
 }
 
 /** Nothing of the content is ever told. */
