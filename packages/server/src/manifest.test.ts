@@ -2,6 +2,7 @@ import * as assert from 'uvu/assert'
 import { suite } from 'uvu'
 import { parseDocument, readRequest } from './manifest.ts'
 import { askJson, serving } from './testing/serving.ts'
+import { readOptions } from './upload-options.ts'
 
 const manifest = suite('manifest')
 
@@ -56,6 +57,30 @@ manifest('every fault of a document is named with its place', () => {
   ] as const) {
     const text = longhorn.replace(change[0], change[1])
     assert.throws(() => readRequest(parseDocument(text, 'application/yaml')), expected)
+  }
+})
+
+manifest('a key that no label may have is refused in the same words in every form', () => {
+  for (const [key, quoted] of [
+    ['__proto__', '"__proto__"'],
+    ['a=b', '"a=b"'],
+    ['-a', '"-a"'],
+  ] as const) {
+    const label = `${key}=linux`
+    const expected = `label is ${JSON.stringify(label)}; key=value is expected`
+    const json = `{"name":"ubuntu","sourceType":"download","labels":{${quoted}:"linux"}}`
+    const yaml = longhorn.replace('os:', `${quoted}:`)
+    assert.throws(() => readRequest(parseDocument(json, 'application/json')), expected)
+    assert.throws(() => readRequest(parseDocument(yaml, 'application/yaml')), expected)
+    if (key !== 'a=b') assert.throws(() => readOptions({ label: [label] }), expected)
+  }
+  const json = '{"name":"ubuntu","sourceType":"download","parameters":{"__proto__":"x"}}'
+  const yaml = longhorn.replace('    url:', '    __proto__: x\n    url:')
+  for (const [text, type, where] of [
+    [json, 'application/json', 'parameters: "__proto__" is no key here'],
+    [yaml, 'application/yaml', 'spec.sourceParameters: "__proto__" is no key here'],
+  ] as const) {
+    assert.throws(() => readRequest(parseDocument(text, type)), where)
   }
 })
 

@@ -6,7 +6,7 @@ import { parseAllDocuments, visit } from 'yaml'
 import { z } from 'zod'
 import { assertFlatJson, assertFlatYaml } from './depth.ts'
 import { invalid } from './problem.ts'
-import { readLabels } from './upload-options.ts'
+import { labelOf, labelsOf } from './upload-options.ts'
 
 const yamlTypes = ['application/yaml', 'application/x-yaml', 'text/yaml']
 
@@ -58,7 +58,13 @@ export function parseDocument(text: string, type: string): unknown {
 const text = z.string()
 const texts = z.array(text).max(100)
 const textMap = z.record(text, text)
-const parameters = z.record(text, z.union([text, z.strictObject({ secretRef: text })]))
+/** z.record leaves out `__proto__` without a word. */
+const honestMap = z
+  .unknown()
+  .refine((map) => !Object.hasOwn(map ?? {}, '__proto__'), '"__proto__" is no key here')
+const parameters = honestMap.pipe(
+  z.record(text, z.union([text, z.strictObject({ secretRef: text })])),
+)
 const dataEngine = z.enum(['v1', 'v2']).default('v1')
 const minNumberOfCopies = z.int().min(0).max(1000).default(0)
 
@@ -85,7 +91,7 @@ const manifestForm = z.strictObject({
   }),
   spec: z.strictObject({
     sourceType: text,
-    sourceParameters: textMap.nullish(),
+    sourceParameters: honestMap.pipe(textMap.nullish()).optional(),
     checksum: text.nullish(),
     dataEngine,
     minNumberOfCopies,
@@ -119,10 +125,10 @@ function withCredential(given: Parameters): Parameters {
 }
 
 function readPlain(value: unknown): Request {
-  const { version, checksum, labels, ...others } = parsed(plainForm, value)
+  const { version, checksum, ...others } = parsed(plainForm, value)
   return {
     ...others,
-    labels: checkedLabels(labels),
+    labels: labelsIn(value),
     ...(version === undefined ? {} : { version }),
     ...(checksum === undefined ? {} : { checksum }),
   }
@@ -134,7 +140,7 @@ function readManifest(value: unknown): Request {
     name: metadata.name,
     sourceType: spec.sourceType,
     parameters: spec.sourceParameters ?? {},
-    labels: checkedLabels(metadata.labels ?? {}),
+    labels: labelsIn((value as { metadata: unknown }).metadata),
     dataEngine: spec.dataEngine,
     minNumberOfCopies: spec.minNumberOfCopies,
     nodeSelector: spec.nodeSelector ?? [],
@@ -144,8 +150,10 @@ function readManifest(value: unknown): Request {
   }
 }
 
-function checkedLabels(labels: Record<string, string>): Record<string, string> {
-  return readLabels(Object.entries(labels).map(([key, value]) => `${key}=${value}`))
+/** As they were given, for the form has lost `__proto__`. */
+function labelsIn(holder: unknown): Record<string, string> {
+  const { labels } = holder as { labels?: Record<string, string> | null }
+  return labelsOf(Object.entries(labels ?? {}).map(([key, value]) => labelOf(key, value)))
 }
 
 /** The value in the form's shape; throws with every fault, each with the path to it. */

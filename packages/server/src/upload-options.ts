@@ -71,8 +71,12 @@ function allExpected(checksums: readonly string[], digests: readonly string[]): 
 
 /** `key=value` texts as an object. */
 export function readLabels(texts: readonly string[]): Record<string, string> {
-  if (texts.length > labelsMax) throw invalid(`At most ${labelsMax} labels are taken.`)
-  const labels = texts.map(readLabel)
+  return labelsOf(texts.map(readLabel))
+}
+
+/** Labels that are `labelOf` already. */
+export function labelsOf(labels: [key: string, value: string][]): Record<string, string> {
+  if (labels.length > labelsMax) throw invalid(`At most ${labelsMax} labels are taken.`)
   const keys = labels.map(([key]) => key)
   const twice = keys.find((key, index) => keys.indexOf(key) !== index)
   if (twice !== undefined) throw invalid(`The label ${twice} is given twice.`)
@@ -82,12 +86,18 @@ export function readLabels(texts: readonly string[]): Record<string, string> {
 /** A label's key and value. */
 export function readLabel(text: string): [key: string, value: string] {
   const end = text.indexOf('=')
-  const [key, value] = [text.slice(0, end), text.slice(end + 1)]
-  if (end < 0 || !isLabel(key, value)) {
-    throw invalid(
-      `label is ${JSON.stringify(text.slice(0, 80))}; key=value is expected, the key of at most 253 ` +
-        'letters, digits, ".", "_", "/" and "-", the value of at most 253 characters.',
-    )
-  }
-  return [key, value]
+  return labelOf(text.slice(0, Math.max(0, end)), text.slice(end + 1), text)
+}
+
+/** Throws `invalid_argument` for what can be no label. */
+export function labelOf(
+  key: string,
+  value: string,
+  text: string = `${key}=${value}`,
+): [key: string, value: string] {
+  if (isLabel(key, value)) return [key, value]
+  throw invalid(
+    `label is ${JSON.stringify(text.slice(0, 80))}; key=value is expected, the key of at most 253 ` +
+      'letters, digits, ".", "_", "/" and "-", the value of at most 253 characters.',
+  )
 }
