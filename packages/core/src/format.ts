@@ -26,6 +26,8 @@ const sectorBytes = 512
 /** What a file is that is not stored, how it is known, and what to do with it. */
 interface Foreign extends Magic {
   remedy: string
+  /** What to do with one that was inside another. */
+  innerRemedy?: string
 }
 
 const unpack = (command: string): string =>
@@ -39,6 +41,9 @@ const foreigners: Foreign[] = [
     remedy:
       `Unpack it first (\`${command} -d FILE\`) and send the image itself, or send it with ` +
       'decompress=auto, which unpacks one layer.',
+    innerRemedy:
+      'One layer has been unpacked already: unpack the file until only the image is left ' +
+      `(\`${command} -d FILE\`), and send that.`,
   })),
   { what: 'an lz4 file', magic: '\x04\x22\x4d\x18', remedy: unpack('lz4 -d FILE') },
   { what: 'an lzip file', magic: 'LZIP\x01', remedy: unpack('lzip -d FILE') },
@@ -75,7 +80,13 @@ const textBytes = 4096
 export class FormatInspector {
   readonly #head = new Uint8Array(headBytes)
   readonly #tail = new Uint8Array(footerBytes)
+  readonly #isUnpacked: boolean
   #size = 0
+
+  /** `isUnpacked`: the bytes come out of a file that was compressed. */
+  constructor({ isUnpacked = false }: { isUnpacked?: boolean } = {}) {
+    this.#isUnpacked = isUnpacked
+  }
 
   /**
    * Takes the next bytes, which are only read during the call. Throws an ImageError, with the reason
@@ -88,14 +99,14 @@ export class FormatInspector {
     this.#keepTail(chunk)
     if (before >= headBytes) return
     this.#head.set(chunk.subarray(0, headBytes - before), before)
-    if (this.#size >= headBytes) inspectHead(this.#head)
+    if (this.#size >= headBytes) inspectHead(this.#head, this.#isUnpacked)
   }
 
   /** The verdict, once all bytes have passed. Throws an ImageError as `write` does. */
   end(): Inspection {
     if (this.#size === 0) throw unsupported('an empty file', 'Send the bytes of an image.')
     const head = this.#head.subarray(0, this.#size)
-    const qcow2 = inspectHead(head)
+    const qcow2 = inspectHead(head, this.#isUnpacked)
     const warnings = sizeWarnings(this.#size)
     if (qcow2) {
       assertTablesWithin(qcow2, this.#size)
@@ -129,10 +140,15 @@ export function inspect(content: Uint8Array): Inspection {
  * matters where a file is two things at once: what QEMU would open as a format of its own comes
  * first, for that is what a reader of the stored file will do.
  */
-function inspectHead(head: Uint8Array): ReturnType<typeof readQcow2> | undefined {
+function inspectHead(
+  head: Uint8Array,
+  isUnpacked: boolean,
+): ReturnType<typeof readQcow2> | undefined {
   if (isQcow2(head)) return readQcow2(head)
   for (const foreigner of foreigners) {
-    if (begins(head, foreigner)) throw unsupported(foreigner.what, foreigner.remedy)
+    if (!begins(head, foreigner)) continue
+    const { what, remedy, innerRemedy = remedy } = foreigner
+    throw unsupported(what, isUnpacked ? innerRemedy : remedy)
   }
   const text = latin1(head, textBytes)
   if (vmdkDescriptor.test(text)) {

@@ -177,7 +177,7 @@ class CheckedBytes {
 
   async *#check(bytes: Bytes): AsyncGenerator<Uint8Array, void, undefined> {
     const { own, signal } = this.#receiving
-    const inspector = new FormatInspector()
+    const inspector = new FormatInspector({ isUnpacked: this.#compression !== undefined })
     const wanted = [...algorithmsFor(this.#expected), 'blocks'] as const
     const hashing = this.#hasher.digest(bytes, wanted)
     for await (const piece of hashing.bytes) {
