@@ -29,6 +29,8 @@ export interface PullOptions {
   atOnce: number
   /** The most bytes that are taken of a source. */
   sizeMax: number
+  /** How long to wait after an attempt that came to nothing; doubled each time. */
+  attemptDelayMs?: number
   /** Told when a pull of this process begins; what it returns is told how that ended. */
   onPull?: (image: Image) => PullObserver
 }
@@ -225,7 +227,7 @@ export class Pulls {
     const { jobs } = this.#rooms
     const { signal, claim } = own
     const { name, version, versionGiven, description } = claim
-    const { sizeMax, onPull } = this.#options
+    const { sizeMax, attemptDelayMs, onPull } = this.#options
     const request: IngestRequest = {
       name,
       description,
@@ -253,6 +255,7 @@ export class Pulls {
       const { facts, told } = await pull({
         ...parts,
         sizeMax,
+        ...(attemptDelayMs !== undefined && { attemptDelayMs }),
         signal,
         settle,
         onProgress,

@@ -18,7 +18,7 @@ import type { From, Opening, Source, Told } from './source.ts'
 
 /** Attempts of one process; within one the source itself outlasts what breaks off. */
 const attemptsMax = 6
-const attemptDelayMs = 1000
+const attemptDelayUsualMs = 1000
 
 export interface PullWork {
   rooms: Rooms
@@ -28,6 +28,8 @@ export interface PullWork {
   /** With their secrets. */
   parameters: Parameters
   sizeMax: number
+  /** To wait after the first attempt; after each further one it is twice as long. */
+  attemptDelayMs?: number
   signal: AbortSignal
   settle: (digests: Digests) => Promise<unknown>
   onProgress: () => void
@@ -48,7 +50,7 @@ interface Rest {
 
 /** Resolves when the bytes are stored and checked; rejects with what ended the last attempt. */
 export async function pull(work: PullWork): Promise<Pulled> {
-  const { own, signal } = work
+  const { own, signal, attemptDelayMs = attemptDelayUsualMs } = work
   let rest = await findRest(work)
   for (let attempt = 1; ; attempt++) {
     try {
@@ -56,7 +58,8 @@ export async function pull(work: PullWork): Promise<Pulled> {
     } catch (error) {
       // On a disk what was left is copied: without it there may be room.
       const isTight = rest !== undefined && isImageError(error, 'resource_exhausted')
-      if (signal.aborted || attempt >= attemptsMax || !(isTight || mayGoOn(error))) throw error
+      if (signal.aborted || !(isTight || mayGoOn(error))) throw error
+      if (attempt >= attemptsMax) throw gaveUp(error, attempt)
       work.onTrouble(asError(error))
       await delay(attemptDelayMs * 2 ** (attempt - 1), undefined, { signal })
       const isGone = error instanceof SourceChanged || isImageError(error, 'aborted')
@@ -72,6 +75,16 @@ function mayGoOn(error: unknown): boolean {
   // That has been tried again and again already.
   if (error instanceof SourceError) return false
   return isImageError(error, 'aborted', 'unavailable', 'deadline_exceeded')
+}
+
+/** What broke off again and again says what would help, where it is the source's doing. */
+function gaveUp(last: unknown, attempts: number): unknown {
+  if (!(last instanceof SourceChanged)) return last
+  const help = last.hasChanged
+    ? 'Name a URL whose content stays as it is, or download it and upload the file.'
+    : 'Download it elsewhere and upload the file, or name a mirror that supports Range and has an ETag.'
+  const text = `It was begun ${attempts} times and never came to its end. The last time: ${last.message}`
+  return new ImageError('unavailable', `${text} ${help}`, { cause: last })
 }
 
 async function tryOnce(work: PullWork, rest: Rest | undefined): Promise<Pulled> {

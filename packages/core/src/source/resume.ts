@@ -100,11 +100,9 @@ function assertValidated(progress: Progress, { etag, lastModified }: Identity): 
 }
 
 function changed({ url }: Progress, how: string): SourceChanged {
-  return new SourceChanged(
-    `The content of ${url} has changed while it was read: ${how}. It must be read again from the ` +
-      'first byte.',
-    { hasChanged: true },
-  )
+  return new SourceChanged(`The content of ${url} has changed while it was read: ${how}.`, {
+    hasChanged: true,
+  })
 }
 
 /** The content may be the same, but the rest of it can not be had. */
@@ -113,9 +111,8 @@ export function startAgain(
   why: string,
   cause?: unknown,
 ): SourceChanged {
-  return new SourceChanged(
-    `${url} can not be gone on with after ${position} bytes: ${why}. It must be read again from the ` +
-      'first byte.',
-    { hasChanged: false, cause },
-  )
+  return new SourceChanged(`${url} can not be gone on with after ${position} bytes: ${why}.`, {
+    hasChanged: false,
+    cause,
+  })
 }
