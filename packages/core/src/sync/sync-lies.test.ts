@@ -120,6 +120,24 @@ sync(
   }),
 )
 
+for (const where of ['image', 'blocks', 'download'] as const) {
+  sync(
+    `another protocol in answer to what is asked of the ${where} is a failure that says so`,
+    syncing(older, async (rig) => {
+      const { manager, open } = rig
+      const { store } = await open()
+      const headers = { connection: 'upgrade', upgrade: 'x' }
+      manager.mischief = ({ what }) => (what === where ? { status: 101, headers } : undefined)
+      const image = await rig.sync(store)
+      assert.is(image.state, 'failed')
+      assert.match(image.message, 'it answered 101 Switching Protocols')
+      assertNothingLeft(rig)
+      manager.mischief = undefined
+      assert.is((await rig.sync(store)).state, 'ready')
+    }),
+  )
+}
+
 sync(
   'bytes of another format than it says, and another digest than was asked for, are failures',
   syncing(older, async (rig) => {
