@@ -73,6 +73,14 @@ client('a page that comes again and again ends the list with an error', async ()
   assert.is(requests.length, 2)
 })
 
+client('an answer that switches protocols is an error, not silence', async () => {
+  const headers = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n'
+  answer = ({ socket }) => void socket.end(headers)
+  const { code, stderr } = await ask('list')
+  assert.is(code, 1)
+  assert.match(stderr, 'broke (closed without an answer)')
+})
+
 client('create waits for exactly its ingest, and is 1 when that failed', async () => {
   const states = ['in-progress', 'in-progress', 'failed']
   answer = (incoming, outgoing) => {

@@ -123,6 +123,8 @@ export class Client {
     return new Promise((resolve, reject) => {
       request.on('response', resolve)
       request.on('error', (error) => reject(this.#explained(error)))
+      // Node ends without an error what switches protocols.
+      request.on('close', () => reject(this.#explained(new Error('closed without an answer'))))
       request.on('timeout', () => request.destroy(new Error('nothing came for ten minutes')))
     })
   }
