@@ -2,9 +2,9 @@
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { bytesKey, configKey } from '../layout.ts'
-import { inTown, put } from '../testing/rig.ts'
-import { faultsOf, notesOf, scrubbed, thrice } from '../testing/scrubbing.ts'
+import { bytesKey, configKey, corruptKey } from '../layout.ts'
+import { type Town, inTown, put } from '../testing/rig.ts'
+import { faultsOf, notesOf, rot, scrubbed, thrice } from '../testing/scrubbing.ts'
 
 const configs = suite('scrub: backing.cfg and block indexes')
 
@@ -47,6 +47,61 @@ configs(
     assert.equal(notesOf(dry), [`configs ${key} possible`])
     assert.equal(notesOf(mended), [`configs ${key} done`])
     assert.is(town.text(key), text)
+  }),
+)
+
+/** Changes a byte as a program does: the file has another time then. */
+function scribble(town: Town, key: string): void {
+  rot(town, key)
+  town.medium.write(key, town.medium.objects.get(key)?.body ?? new Uint8Array(0))
+}
+
+for (const steps of [['configs'], ['digests', 'configs'], []]) {
+  configs(
+    `corrupt bytes are never vouched for to Longhorn (${steps.join() || 'all steps'})`,
+    inTown(async (town) => {
+      const { store } = await town.open()
+      const image = await put(store, 'jammy', 1)
+      const key = configKey('jammy', image.uuid)
+      const before = town.text(key)
+      town.pass(1)
+      scribble(town, bytesKey('jammy', image.uuid))
+      for (let round = 0; round < 2; round++) {
+        const { findings } = await scrubbed(store, { steps, repair: true })
+        assert.is(town.text(key), before)
+        const told = findings.find(({ step }) => step === 'configs')
+        const isMarked = town.keys().includes(corruptKey('jammy', image.uuid))
+        assert.is(told?.level, isMarked ? 'note' : 'fault')
+        assert.is(told?.repair, isMarked ? 'none' : 'failed')
+        assert.match(told?.what ?? '', isMarked ? 'known to be corrupt' : 'not what was stored')
+      }
+      town.medium.remove(key)
+      await scrubbed(store, { steps, repair: true })
+      assert.not.ok(town.keys().includes(key), 'a missing one is not made either')
+    }),
+  )
+}
+
+configs(
+  'a file that only has another time is read once before backing.cfg says so, in one scrub',
+  inTown(async (town) => {
+    const { store, backend } = await town.open()
+    const image = await put(store, 'jammy', 1)
+    const key = bytesKey('jammy', image.uuid)
+    let reads = 0
+    backend.before = (verb, each) => {
+      if (verb === 'get' && each === key) reads += 1
+    }
+    for (const steps of [['configs'], []]) {
+      town.pass(1)
+      town.medium.write(key, town.medium.objects.get(key)?.body ?? new Uint8Array(0))
+      reads = 0
+      const report = await scrubbed(store, { steps, repair: true })
+      assert.equal(notesOf(report), [`configs ${configKey('jammy', image.uuid)} done`])
+      assert.is(reads, 1)
+    }
+    await scrubbed(store, { steps: ['configs'], repair: true })
+    assert.is(reads, 1, 'what agrees is not read')
   }),
 )
 

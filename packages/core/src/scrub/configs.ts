@@ -1,11 +1,14 @@
 // The step that compares Longhorn's own record of each file, backing.cfg, with the version records. It
-// is the only thing in a store that is ever written anew.
+// is the only thing in a store that is ever written anew, and only once the bytes were read: a time in
+// it that is not that of the file is what makes Longhorn read them, and it believes what they are else.
 
-import { bytesOf, readAll } from '../backend.ts'
-import { isImageError, orUndefined } from '../errors.ts'
+import { type Stat, bytesOf, readAll } from '../backend.ts'
+import { ImageError, isImageError, orUndefined } from '../errors.ts'
 import { configKey, ingestId } from '../layout.ts'
 import { removeBytes } from '../bytes.ts'
+import { readCorruption } from '../corrupt.ts'
 import { type VersionRecord, expectedSha512, formatBackingConfig, parseObject } from '../record.ts'
+import { digestOf } from './digests.ts'
 import { type Finding, type ScrubContext, type Step, mended } from './finding.ts'
 import { listRoot } from './folders.ts'
 import { type NamedBytes, about, imagesOf, isMarked, lookAgain, namedBytes } from './named.ts'
@@ -103,9 +106,41 @@ async function* wrongConfig(context: ScrubContext, bytes: NamedBytes): AsyncGene
     key: configKey(name, uuid),
     what,
   }
-  yield await mended(context, finding, async () => {
-    await backend.put(configKey(name, uuid), bytesOf(content))
+  if (await readCorruption(backend, bytes)) {
+    const left = `${what} The bytes are known to be corrupt: it stays as it is.`
+    yield { ...finding, level: 'note', what: left, repair: 'none' }
+    return
+  }
+  const told = await mended(context, finding, async () => {
+    const isThere = await assertRight(context, bytes.key, now)
+    if (isThere) await backend.put(configKey(name, uuid), bytesOf(content))
     // A remover that was faster has left nothing but what was just written.
     if (!(await lookAgain(context, bytes))) await removeBytes(context.rooms, [{ name, uuid }])
   })
+  yield told.repair === 'failed' ? { ...told, level: 'fault' } : told
+}
+
+/**
+ * Throws unless the bytes, as they are now, are what their records say: what this run has read before, and
+ * has not changed since, is not read again. Returns whether they are there.
+ */
+async function assertRight(
+  context: ScrubContext,
+  key: string,
+  { stat, records }: { stat: Stat; records: readonly VersionRecord[] },
+): Promise<boolean> {
+  if (context.verified.get(key) === stat.tag) return true
+  context.expects(stat.size)
+  const sha512 = await digestOf(context, key)
+  const after = await orUndefined(context.rooms.backend.stat(key))
+  if (sha512 === undefined || !after) return false
+  if (records.some(({ checksums }) => checksums.sha512 !== sha512)) {
+    throw new ImageError(
+      'data_loss',
+      `The bytes are not what was stored, their digest is sha512:${sha512}. So backing.cfg stays as it ` +
+        'is; a scrub with repair of the step digests marks and replaces them.',
+    )
+  }
+  if (after.tag === stat.tag) return true
+  throw new ImageError('aborted', `${key} was changed while it was read. Scrub again.`)
 }

@@ -37,6 +37,8 @@ export interface ScrubContext {
   hasher: Hasher
   /** Where images may be fetched from once more. */
   sources: Sources
+  /** Bytes that this run has read and found right, by key: the tag that they had before. */
+  verified: Map<string, string>
   /** Counts what was looked at. Throws the signal's reason once the run is cancelled. */
   checked(objects: number, bytes?: number): void
   /** Tells how many bytes a step will read in all. */

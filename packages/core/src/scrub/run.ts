@@ -29,12 +29,13 @@ export async function runSteps(
   options: RunOptions,
 ): Promise<void> {
   const { rooms, signal } = options
+  const verified = new Map<string, string>()
   try {
     for (const [index, step] of steps.entries()) {
       const told = report.steps[index]
       if (!told) continue
       told.state = 'running'
-      const context = contextOf(report, told, options)
+      const context = { ...contextOf(report, told, options), verified }
       for await (const finding of step.run(context)) {
         addFinding(report, told, finding)
         signal.throwIfAborted()
@@ -51,7 +52,11 @@ export async function runSteps(
   }
 }
 
-function contextOf(report: ScrubReport, told: StepReport, options: RunOptions): ScrubContext {
+function contextOf(
+  report: ScrubReport,
+  told: StepReport,
+  options: RunOptions,
+): Omit<ScrubContext, 'verified'> {
   const { rooms, hasher, sources, rate, signal, nowNs } = options
   return {
     rooms,

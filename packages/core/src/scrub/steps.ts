@@ -17,7 +17,6 @@ import { unfinishedStep } from './unfinished.ts'
 export const scrubSteps: readonly Step[] = [
   recordsStep,
   sizesStep,
-  configsStep,
   blocksStep,
   orphansStep,
   unfinishedStep,
@@ -25,6 +24,8 @@ export const scrubSteps: readonly Step[] = [
   marksStep,
   corruptStep,
   digestsStep,
+  // It vouches for bytes to Longhorn: only for what was read.
+  configsStep,
   // Once all is read: a second copy may be the better one.
   sparesStep,
 ]
