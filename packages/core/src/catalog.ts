@@ -41,6 +41,8 @@ export class Catalog {
   #following: Promise<Look> | undefined
   #sortedNames: string[] | undefined
   readonly #newest = new Map<string, VersionRecord>()
+  /** Ids of records whose bytes were gone when this process looked for them. */
+  readonly #lost = new Set<string>()
   /** Changes whenever a list of names made of this may have. */
   revision = 0
 
@@ -99,6 +101,19 @@ export class Catalog {
     const [newest] = [...(this.#names.get(name)?.values() ?? [])].toSorted(compareNewestFirst)
     if (newest) this.#newest.set(name, newest)
     return newest
+  }
+
+  /** What was learned of a record's bytes: whether they are gone. */
+  note({ id }: VersionRecord, isLost: boolean): void {
+    if (isLost === this.#lost.has(id)) return
+    if (isLost) this.#lost.add(id)
+    else this.#lost.delete(id)
+    this.revision += 1
+  }
+
+  /** Whether the bytes of a record were gone when this process looked for them last. */
+  isLost({ id }: VersionRecord): boolean {
+    return this.#lost.has(id)
   }
 
   /** All records, of the last refresh and of what was done here since. */

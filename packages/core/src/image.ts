@@ -76,6 +76,17 @@ export function imageOfRecord(record: VersionRecord): Image {
   }
 }
 
+const images = new WeakMap<VersionRecord, Image>()
+
+/** The same, made once for each record: of the list, since there may be very many. */
+export function listedImage(record: VersionRecord): Image {
+  const known = images.get(record)
+  if (known) return known
+  const image = imageOfRecord(record)
+  images.set(record, image)
+  return image
+}
+
 /** Work in flight, or failed. */
 export function imageOfJob(job: Job): Image {
   const { claim, beat, end } = job
@@ -102,6 +113,12 @@ export function imageOfJob(job: Job): Image {
     createdAt: claim.createdAt,
     updatedAt: end?.endedAt ?? beat.at,
   }
+}
+
+/** There are no bytes of it to be had. */
+export function notReady({ name, version, state, message }: Image): ImageError {
+  const why = message === '' ? '.' : `: ${message}`
+  return new ImageError('not_found', `${name} ${version} is ${state}${why}`, { state })
 }
 
 function described(description: Description) {

@@ -26,6 +26,7 @@ import {
   refuse,
 } from './refuse.ts'
 import type { IngestRequest, Ingested } from './request.ts'
+import { restore } from './restore.ts'
 import type { Rooms } from './rooms.ts'
 import { dropSpare, keysFor } from './spare.ts'
 import { fail } from './sweep.ts'
@@ -60,8 +61,14 @@ export class Intake {
     signal: AbortSignal = new AbortController().signal,
   ): Promise<Ingested> {
     try {
-      const records = await refuse(this.#rooms, request)
+      const { records, unserved } = await refuse(this.#rooms, request)
       await assertRoom(this.#rooms, request.size)
+      if (unserved) {
+        const restoring = { request, unserved, open, signal }
+        const image = await restore(this.#rooms, this.#hasher, restoring)
+        this.#events.image(image)
+        return { image, created: false }
+      }
       const own = await this.begin(request, records)
       const record = await this.#complete(request, own, open, signal)
       return { image: imageOfRecord(record), created: true }

@@ -3,18 +3,19 @@
 
 import { type Backend, type Bytes, type GetOptions, type PresignOptions } from './backend.ts'
 import { type Range, hasPresign } from './backend.ts'
+import { isThere } from './bytes.ts'
 import { type OpenedBlocks, openBlocks } from './block-file.ts'
 import type { Catalog } from './catalog.ts'
 import type { Job } from './claim.ts'
 import { ImageError, isImageError } from './errors.ts'
 import type { StoreEvents } from './event.ts'
-import { type Image, imageOfJob, imageOfRecord } from './image.ts'
+import { type Image, imageOfJob, imageOfRecord, listedImage, notReady } from './image.ts'
 import type { Jobs } from './job.ts'
 import { assertName, assertVersion } from './layout.ts'
 import { compareText, newestFirst, newestJobs } from './order.ts'
 import type { Description, VersionRecord } from './record.ts'
 import type { Rooms } from './rooms.ts'
-import { Corruptions, type Found, findBytes, imageOfFound } from './sound.ts'
+import { Corruptions, type Found, type Sound, findBytes, imageOfFound } from './sound.ts'
 
 /** Which image of a name is meant; nothing given means the newest. */
 export interface Selection {
@@ -80,7 +81,10 @@ export class Lookup {
     const visible = jobs.filter((job) => !job.cancelled && !published.has(job.uuid))
     await this.corruptions.look()
     const shown = await Promise.all(records.map((record) => this.#shown(record)))
-    return newestFirst(visible, shown)
+    return newestFirst(
+      visible,
+      shown.filter((image) => image !== undefined),
+    )
   }
 
   /** The newest work in flight of a name, else its newest ready version, with what was asked for. */
@@ -137,19 +141,32 @@ export class Lookup {
     const records = [...this.#catalog.records()].filter((record) =>
       this.corruptions.concerns(record, ids),
     )
-    return await Promise.all(records.map((record) => this.#shown(record, true)))
+    const shown = await Promise.all(records.map((record) => this.#shown(record, true)))
+    return shown.filter((image) => image !== undefined)
   }
 
-  /** As it is ready, or has failed since; where nothing is known against its bytes, that is not asked. */
-  async #shown(record: VersionRecord, isDoubtful = false): Promise<Image> {
-    if (!isDoubtful && !this.corruptions.concerns(record)) return imageOfRecord(record)
-    return imageOfFound((await findBytes(this.#backend, record)) ?? { record })
+  /** As it is ready, or has failed since; undefined when it was never acknowledged. */
+  async #shown(record: VersionRecord, isTold = false): Promise<Image | undefined> {
+    const [key = ''] = record.keys
+    const isDoubtful = isTold || this.corruptions.concerns(record) || this.#catalog.isLost(record)
+    if (!isDoubtful && (await isThere(this.#backend, key))) return imageOfRecord(record)
+    const found = await this.#find(record)
+    return found && imageOfFound(found)
+  }
+
+  /** The bytes of a record, and for the list what is learned of them. */
+  async #find(record: VersionRecord): Promise<Found | undefined> {
+    const found = await findBytes(this.#backend, record)
+    this.#catalog.note(record, found?.corruption !== undefined && found.isLost)
+    return found
   }
 
   /** What the list says of a name: for nearly all of them, what is in memory. */
   async #newestOf(name: string): Promise<Image | undefined> {
     const record = this.#catalog.newest(name)
-    if (!record || !this.corruptions.concerns(record)) return imageOfNewest(record)
+    if (!record) return undefined
+    const isDoubtful = this.corruptions.concerns(record) || this.#catalog.isLost(record)
+    if (!isDoubtful) return listedImage(record)
     const found = await this.#record(name, {})
     return found && imageOfFound(found)
   }
@@ -212,7 +229,7 @@ export class Lookup {
     let corrupt: Found | undefined
     for (const record of records) {
       // A record without bytes was never acknowledged.
-      const found = await findBytes(this.#backend, record)
+      const found = await this.#find(record)
       const isMeant = select.version !== undefined || select.uuid !== undefined
       if (found && (isMeant || !found.corruption)) return found
       corrupt ??= found
@@ -220,7 +237,7 @@ export class Lookup {
     return corrupt
   }
 
-  async #published(name: string, select: Selection): Promise<Found> {
+  async #published(name: string, select: Selection): Promise<Sound> {
     const found = await this.#record(name, select)
     if (found?.corruption) throw notReady(imageOfFound(found))
     if (found) return found
@@ -239,25 +256,19 @@ export class Lookup {
     return newestJobs(jobs)[0]
   }
 
-  #opened({ record, bytes }: Found, modifiedAt: Date): OpenedImage {
+  #opened(found: Sound, modifiedAt: Date): OpenedImage {
     const backend = this.#backend
+    const { record, bytes } = found
     return {
       image: imageOfRecord(record),
       modifiedAt,
       read: (range, signal) =>
-        this.#read(
-          { record, bytes },
-          {
-            lend: true,
-            ...(range && { range }),
-            ...(signal && { signal }),
-          },
-        ),
+        this.#read(found, { lend: true, ...(range && { range }), ...(signal && { signal }) }),
       ...(hasPresign(backend) && { presign: (options) => backend.presign(bytes.key, options) }),
     }
   }
 
-  async #read({ record, bytes }: Found, options: GetOptions): Promise<Bytes> {
+  async #read({ record, bytes }: Sound, options: GetOptions): Promise<Bytes> {
     try {
       return await this.#backend.get(bytes.key, options)
     } catch (error) {
@@ -268,23 +279,6 @@ export class Lookup {
       return await this.#backend.get(other.bytes.key, options)
     }
   }
-}
-
-const images = new WeakMap<VersionRecord, Image>()
-
-/** Of the list: made once for each record, since there may be very many. */
-function imageOfNewest(record: VersionRecord | undefined): Image | undefined {
-  if (!record) return undefined
-  const known = images.get(record)
-  if (known) return known
-  const image = imageOfRecord(record)
-  images.set(record, image)
-  return image
-}
-
-function notReady({ name, version, state, message }: Image): ImageError {
-  const why = message === '' ? '.' : `: ${message}`
-  return new ImageError('not_found', `${name} ${version} is ${state}${why}`, { state })
 }
 
 function notFound(name: string, select: Selection): ImageError {

@@ -11,7 +11,7 @@ import { readRecord } from './publish.ts'
 import type { Jobs } from './job.ts'
 import type { VersionRecord } from './record.ts'
 import type { Rooms } from './rooms.ts'
-import { findBytes } from './sound.ts'
+import { type Found, type Unserved, findBytes } from './sound.ts'
 import { removeBrokenRecords } from './sweep.ts'
 import { toCome } from './usage.ts'
 
@@ -42,9 +42,13 @@ export function writeRefusal(backend: Backend): string | undefined {
 
 /**
  * Refuses what can be told from the head; throws `SameBytes` when the given version is there with
- * the very digest that the client gave. Returns the records of the name.
+ * the very digest that the client gave. Returns the records of the name, and the given version where its
+ * bytes are corrupt or gone: the same bytes may take their place.
  */
-export async function refuse(rooms: Rooms, request: IngestRequest): Promise<VersionRecord[]> {
+export async function refuse(
+  rooms: Rooms,
+  request: IngestRequest,
+): Promise<{ records: VersionRecord[]; unserved?: Unserved }> {
   const { name, version, size, sizeMax, description } = request
   assertName(name)
   if (version !== undefined) assertVersion(version)
@@ -60,12 +64,15 @@ export async function refuse(rooms: Rooms, request: IngestRequest): Promise<Vers
   if (request.mustBeNew && (records.length > 0 || (await isInFlight(rooms, name)))) {
     throw existsAlready(name)
   }
-  const existing = await published(rooms, records, version)
-  if (!existing) return records
+  const found = await published(rooms, records, version)
+  if (!found) return { records }
+  const existing = found.record
+  const allowed = { records, ...(found.corruption && { unserved: found }) }
   const forms = [existing.checksums, ...(existing.packed ? [existing.packed.checksums] : [])]
   const known = description.expected.filter((each) => /^sha(512|256):/.test(each))
   for (const { sha512, sha256 } of forms) {
     if (known.includes(`sha512:${sha512}`) || known.includes(`sha256:${sha256}`)) {
+      if (found.corruption) return allowed
       throw new SameBytes(existing)
     }
   }
@@ -73,7 +80,7 @@ export async function refuse(rooms: Rooms, request: IngestRequest): Promise<Vers
   const isOther = known.length > 0 || (size !== undefined && size !== existing.size)
   if (isOther && request.decompress === undefined) throw taken(existing)
   // Only its bytes can tell whether this is a retry of the same upload.
-  return records
+  return allowed
 }
 
 /** Refuses a version that is there: what a source will give can not be compared with it beforehand. */
@@ -83,7 +90,8 @@ export async function refuseTaken(
   records: readonly VersionRecord[],
 ): Promise<void> {
   const existing = await published(rooms, records, version)
-  if (existing) throw taken(existing)
+  if (existing?.corruption) throw unusable(existing)
+  if (existing) throw taken(existing.record)
 }
 
 /**
@@ -132,21 +140,20 @@ export async function assertFree(
   if (request.mustBeNew && records.length > 0) throw existsAlready(request.name)
   const existing = await published(rooms, records, request.version)
   if (!existing) return records
-  if (existing.checksums.sha512 === digests.sha512) throw new SameBytes(existing)
-  throw taken(existing)
+  if (existing.record.checksums.sha512 !== digests.sha512) throw taken(existing.record)
+  throw existing.corruption ? unusable(existing) : new SameBytes(existing.record)
 }
 
-/** The record of that version. One without bytes was never acknowledged: it makes room. */
+/** That version, with its bytes or what is wrong with them. One that was never acknowledged makes room. */
 async function published(
   rooms: Rooms,
   records: readonly VersionRecord[],
   version: string | undefined,
-): Promise<VersionRecord | undefined> {
+): Promise<Found | undefined> {
   const existing = records.find((record) => record.version === version)
   if (!existing) return undefined
   const found = await findBytes(rooms.backend, existing)
-  if (found?.corruption) throw corrupt(existing)
-  if (found) return existing
+  if (found) return found
   await removeBrokenRecords(rooms, [existing])
   return undefined
 }
@@ -180,7 +187,7 @@ export function existsAlready(name: string): ImageError {
   )
 }
 
-function taken(existing: VersionRecord): ImageError {
+export function taken(existing: VersionRecord): ImageError {
   const { name, version, checksums } = existing
   return new ImageError(
     'already_exists',
@@ -191,10 +198,11 @@ function taken(existing: VersionRecord): ImageError {
 }
 
 /** Not the same bytes, whatever was sent: to call them so would acknowledge what nobody can read. */
-function corrupt({ name, version }: VersionRecord): ImageError {
+export function unusable({ record, isLost }: Unserved): ImageError {
+  const { name, version } = record
   return new ImageError(
     'already_exists',
-    `${name} ${version} exists, and its stored bytes are corrupt. Delete it to upload it again, or give ` +
-      'another version, or none for the next one.',
+    `${name} ${version} exists, and its stored bytes are ${isLost ? 'gone' : 'corrupt'}. Upload the same ` +
+      'bytes to that version to have them replaced, or give another version, or none for the next one.',
   )
 }

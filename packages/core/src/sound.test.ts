@@ -146,24 +146,6 @@ sound(
 )
 
 sound(
-  'a version that is corrupt is not taken for uploaded when the same bytes come again',
-  inTown(async (town) => {
-    const { store, backend } = await town.open()
-    const image = await put(store, 'jammy', 1, 'v1')
-    await writeCorruption(backend, image, corruption)
-    for (const expected of [[], [`sha512:${image.currentChecksum}`]]) {
-      const again = request('jammy', { version: 'v1', expected })
-      const error = await failure(store.ingest(again, () => streamOf(disk(1))))
-      assert.is(error.reason, 'already_exists')
-      assert.match(error.message, 'stored bytes are corrupt. Delete it to upload it again')
-    }
-    await store.remove('jammy')
-    await put(store, 'jammy', 1, 'v1')
-    assert.ok((await bytesOf(store, 'jammy', 'v1')).equals(disk(1)))
-  }),
-)
-
-sound(
   'a spare is read instead of corrupt bytes, and is not dropped',
   inTown(async (town) => {
     const { store, backend } = await town.open()

@@ -2,28 +2,40 @@
 // their place is found by their mark; where nothing does, the image has failed.
 
 import type { Backend, Stat } from './backend.ts'
+import { ingestsOf, isMarked } from './bytes.ts'
 import { type Corruption, readCorruption } from './corrupt.ts'
 import { orUndefined } from './errors.ts'
 import { type Image, imageOfRecord } from './image.ts'
 import { type Ingest, ingestId, marksPrefix, parseBytesKey, parseCorruptKey } from './layout.ts'
 import type { VersionRecord } from './record.ts'
 
-/** A record, and the bytes that its readers get; corrupt ones, which nobody gets, are said to be so. */
-export interface Found {
+/** A record, and the bytes that its readers get. */
+export interface Sound {
   record: VersionRecord
   bytes: Stat
-  corruption?: Corruption
+  corruption?: undefined
 }
+
+/** A record whose bytes nobody gets, and what is wrong with them. */
+export interface Unserved {
+  record: VersionRecord
+  corruption: Corruption
+  /** They are gone, and this store has not deleted them. */
+  isLost: boolean
+}
+
+export type Found = Sound | Unserved
 
 /**
  * The first bytes of a record that are sound, or serve in the place of corrupt ones, also of such as were
- * taken away since; else the first that exist. Undefined for a record that was never acknowledged.
+ * taken away since; else what is wrong with them. Undefined for a record that was never acknowledged: its
+ * bytes are gone, and a remover's mark is on them, which was there before they went.
  */
 export async function findBytes(
   backend: Backend,
   record: VersionRecord,
 ): Promise<Found | undefined> {
-  let corrupt: Found | undefined
+  let corrupt: Corruption | undefined
   for (const key of record.keys) {
     const [bytes, corruption] = await Promise.all([
       orUndefined(backend.stat(key)),
@@ -33,9 +45,16 @@ export async function findBytes(
     const { healedBy } = corruption ?? {}
     const healed = healedBy === undefined ? undefined : await orUndefined(backend.stat(healedBy))
     if (healed) return { record, bytes: healed }
-    if (bytes && corruption) corrupt ??= { record, bytes, corruption }
+    if (bytes) corrupt ??= corruption
   }
-  return corrupt
+  if (corrupt) return { record, corruption: corrupt, isLost: false }
+  for (const ingest of ingestsOf(record)) if (await isMarked(backend, ingest)) return undefined
+  return { record, corruption: lossOf(record), isLost: true }
+}
+
+/** What is said of bytes that are gone. */
+export function lossOf({ checksums }: VersionRecord): Corruption {
+  return { expected: `sha512:${checksums.sha512}`, actual: 'nothing' }
 }
 
 /** What is said of the bytes under a key; undefined where nothing is known against them. */
@@ -45,13 +64,16 @@ export async function corruptionOf(backend: Backend, key: string): Promise<Corru
 }
 
 /** Ready, unless its bytes are corrupt and nothing serves in their place. */
-export function imageOfFound({ record, corruption }: Omit<Found, 'bytes'>): Image {
+export function imageOfFound(found: Found): Image {
+  const { record, corruption } = found
   const image = imageOfRecord(record)
   if (!corruption) return image
   const { expected, actual } = corruption
-  const message =
-    `Its bytes are no longer what was stored: ${expected} was expected, ${actual} was found. A scrub ` +
-    'with repair looks for a sound copy; else upload the image again, under another version.'
+  const message = found.isLost
+    ? `Its bytes are gone, and this store has not deleted them. Put the file back as ${record.keys[0]} ` +
+      `(${record.size} bytes, ${expected}), or upload the same bytes again under this version.`
+    : `Its bytes are no longer what was stored: ${expected} was expected, ${actual} was found. A scrub ` +
+      'with repair looks for a sound copy; else upload the same bytes again under this version.'
   return { ...image, state: 'failed', message }
 }
 

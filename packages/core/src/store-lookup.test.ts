@@ -212,7 +212,7 @@ lookup(
 )
 
 lookup(
-  'a published image whose bytes are gone is not found, and the one before it is',
+  'a published image whose bytes are gone has failed, and the one before it is found',
   inTown(async (town) => {
     const { store } = await town.open()
     const first = await put(store, 'jammy', 1)

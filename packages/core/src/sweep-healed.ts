@@ -31,5 +31,11 @@ export async function sweepCorrupt(rooms: Rooms, marks: readonly Stat[]): Promis
       gone.push(ingest)
     }
   }
-  await removeBytes(rooms, gone)
+  if (gone.length === 0) return
+  // A remover's mark on what is gone would say that its record was never acknowledged.
+  const look = await rooms.catalog.look()
+  await removeBytes(
+    rooms,
+    gone.filter((ingest) => !look.names(ingest)),
+  )
 }

@@ -99,7 +99,7 @@ export class Pulls {
     const isRetry = !force && !mustBeNew
     const same = isRetry && (await this.#same(asked, parameters))
     if (same) return { image: same, created: false }
-    const records = await refuse(this.#rooms, asked)
+    const { records } = await refuse(this.#rooms, asked)
     await refuseTaken(this.#rooms, asked, records)
     await assertRoom(this.#rooms)
     this.#assertQueue()

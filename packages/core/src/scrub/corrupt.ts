@@ -49,11 +49,14 @@ async function* run(context: ScrubContext): AsyncGenerator<Finding> {
 async function* known(
   context: ScrubContext,
   bytes: NamedBytes,
-  { expected, actual, healedBy }: Corruption,
+  seen: Corruption,
 ): AsyncGenerator<Finding> {
   const { backend } = context.rooms
   const now = await lookAgain(context, bytes)
   if (!now) return
+  // The same bytes may have been uploaded meanwhile.
+  const mark = (await readCorruption(backend, bytes)) ?? seen
+  const { expected, actual, healedBy } = mark
   const found = { ...bytes, records: now.records }
   const sound = healedBy === undefined ? undefined : await orUndefined(backend.stat(healedBy))
   const damage = { expected, actual }
@@ -63,7 +66,7 @@ async function* known(
     })
   } else if (sound?.size !== now.records[0]?.size) {
     const how = `are corrupt, and what served in their place, ${healedBy}, is gone`
-    yield await damaged(context, step, found, damage, { how })
+    yield await damaged(context, step, found, damage, { how, mark })
   } else {
     const what = `The bytes of ${imagesOf(now.records)} are corrupt; ${healedBy} serves instead.`
     yield { step, level: 'note', ...about(found), ...damage, what, repair: 'none' }

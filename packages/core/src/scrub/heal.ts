@@ -10,6 +10,7 @@ import { bytesKey, parseBytesKey } from '../layout.ts'
 import { pull } from '../pull/run.ts'
 import type { Source } from '../pull/source.ts'
 import type { Parameters, VersionRecord } from '../record.ts'
+import type { Rooms } from '../rooms.ts'
 import { isRedacted } from '../source/redact.ts'
 import type { ScrubContext } from './finding.ts'
 import { type NamedBytes, isMarked, stillStands } from './named.ts'
@@ -26,20 +27,25 @@ interface Copy {
 }
 
 /**
- * Marks bytes as corrupt, and replaces them. Rejects with `data_loss` when there is nothing to replace
+ * Marks bytes as corrupt, and replaces them. What their mark says already is given: where it says something
+ * else by now, somebody was faster. Rejects with `data_loss` when there is nothing to replace
  * them by: they stay marked, and their images are failed. Resolves with the key of the sound bytes.
  */
 export async function heal(
   context: ScrubContext,
   bytes: NamedBytes,
-  { expected, actual }: Corruption,
+  { expected, actual, healedBy }: Corruption,
 ): Promise<string> {
   const { backend } = context.rooms
   const mark = { expected, actual }
+  await assertAlone(context.rooms, bytes.key)
   const before = await readCorruption(backend, bytes)
-  await writeCorruption(backend, bytes, mark)
+  if (before && before.healedBy !== healedBy) {
+    throw new ImageError('aborted', 'They were replaced meanwhile.')
+  }
+  if (!before || healedBy !== undefined) await writeCorruption(backend, bytes, mark)
   // What healed them has turned bad, too, or is gone.
-  const useless = before?.healedBy === undefined ? undefined : parseBytesKey(before.healedBy)
+  const useless = healedBy === undefined ? undefined : parseBytesKey(healedBy)
   if (useless) await removeBytes(context.rooms, [useless])
   const failures: string[] = []
   for await (const copy of copiesOf(context, bytes)) {
@@ -57,7 +63,10 @@ export async function heal(
     throw new ImageError('aborted', 'The images were deleted meanwhile.')
   }
   const tried = failures.length === 0 ? 'No other copy of them is known.' : failures.join(' ')
-  throw new ImageError('data_loss', `${tried} Upload the image again, under another version.`)
+  throw new ImageError(
+    'data_loss',
+    `${tried} Upload the same bytes again, under one of those versions.`,
+  )
 }
 
 async function* copiesOf(context: ScrubContext, bytes: NamedBytes): AsyncGenerator<Copy> {
@@ -127,6 +136,7 @@ async function replace(
   })
   const { name, uuid } = own.claim
   try {
+    await assertAlone(context.rooms, bytes.key, uuid)
     await fetch(context, own, record, copy)
     await jobs.assertOwned(own)
     await point(context, bytes, own, mark)
@@ -137,6 +147,16 @@ async function replace(
   jobs.release(own)
   await jobs.remove(name, uuid)
   return bytesKey(name, uuid)
+}
+
+/**
+ * Throws while work of others replaces the bytes. Of two that claim before they look at least one sees
+ * the other: neither takes the place of what the other has put there, which nothing would name then.
+ */
+export async function assertAlone({ jobs }: Rooms, key: string, uuid?: string): Promise<void> {
+  const others = (await jobs.all()).filter((job) => job.claim.heals === key && job.uuid !== uuid)
+  if (others.length === 0) return
+  throw new ImageError('unavailable', `${key} is being replaced already. Try again.`)
 }
 
 /** The bytes come as those of any pull do, and nothing is stored that is not what the record says. */
@@ -172,8 +192,8 @@ async function fetch(
  * As a publisher: the mark names the new bytes, then it is looked whether somebody may be removing them,
  * having taken this process for dead, or whether nobody needs them any more.
  */
-async function point(
-  context: ScrubContext,
+export async function point(
+  context: Pick<ScrubContext, 'rooms'>,
   bytes: NamedBytes,
   own: OwnJob,
   mark: Corruption,
@@ -195,7 +215,7 @@ async function isAnyThere(context: ScrubContext, { records }: NamedBytes): Promi
 }
 
 /** Who has lost its epoch leaves everything to its successor. */
-async function leave({ rooms }: ScrubContext, own: OwnJob): Promise<void> {
+export async function leave({ rooms }: Pick<ScrubContext, 'rooms'>, own: OwnJob): Promise<void> {
   const { jobs } = rooms
   const { name, uuid, epoch } = own.claim
   const job = await jobs.get(name, uuid)

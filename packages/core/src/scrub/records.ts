@@ -77,7 +77,10 @@ async function* withoutBytes(
   record: VersionRecord,
 ): AsyncGenerator<Finding> {
   const { rooms } = context
-  if (await findBytes(rooms.backend, record)) return
+  const found = await findBytes(rooms.backend, record)
+  const isLost = found?.corruption !== undefined && found.isLost
+  rooms.catalog.note(record, isLost)
+  if (found && !isLost) return
   const marks = await marksOf(context, record)
   // Last of all: a remover marks first, and removes the record before the bytes.
   if (!(await stillStands(context, record))) return
@@ -87,7 +90,7 @@ async function* withoutBytes(
     const sha512 = `sha512:${record.checksums.sha512}`
     const what =
       `The bytes of ${name} ${version} are gone, and this store has not deleted them. Put the file ` +
-      `back as ${record.keys[0]} (${record.size} bytes), or upload the image again.`
+      `back as ${record.keys[0]} (${record.size} bytes), or upload the same bytes as that version.`
     yield { ...about, level: 'fault', what, expected: sha512, repair: 'none' }
     return
   }
