@@ -211,4 +211,26 @@ for (const [what, harm] of harms) {
   )
 }
 
+restoring(
+  'what was replaced just before is not replaced by an upload that began earlier',
+  inTown(async (town) => {
+    const { store, backend } = await town.open()
+    const image = await put(store, 'jammy', 1, 'v1')
+    await spoil(town, image)
+    const healedBy = bytesKey('jammy', '0badcafe')
+    backend.before = async (verb, key) => {
+      if (verb !== 'put' || !key.startsWith('.jobs/jammy-')) return
+      backend.before = undefined
+      town.medium.write(healedBy, disk(1))
+      await writeCorruption(backend, image, { expected: 'a', actual: 'b', healedBy })
+    }
+    const before = copies(town)
+    const error = await failure(put(store, 'jammy', 1, 'v1'))
+    assert.is(error.code, 'unavailable')
+    assert.equal(copies(town), [healedBy, ...before])
+    assert.ok((await bytesOf(store, 'jammy', 'v1')).equals(disk(1)))
+    assert.equal(await put(store, 'jammy', 1, 'v1'), image)
+  }),
+)
+
 restoring.run()

@@ -5,6 +5,7 @@
 import type { Bytes } from './backend.ts'
 import { isMarked } from './bytes.ts'
 import { readCorruption } from './corrupt.ts'
+import { ImageError } from './errors.ts'
 import type { Hasher } from './hasher.ts'
 import { type Image, imageOfRecord } from './image.ts'
 import { type Ingest, parseBytesKey } from './layout.ts'
@@ -14,7 +15,7 @@ import { taken, unusable } from './refuse.ts'
 import type { IngestRequest } from './request.ts'
 import type { Rooms } from './rooms.ts'
 import { assertAlone, leave, point } from './scrub/heal.ts'
-import { type Unserved, lossOf } from './sound.ts'
+import { type Unserved, findBytes, lossOf } from './sound.ts'
 
 export interface Restoring {
   request: IngestRequest
@@ -45,6 +46,7 @@ export async function restore(
   const { name, uuid } = own.claim
   try {
     await assertAlone(rooms, bytes.key, uuid)
+    await assertStillUnserved(rooms, record)
     await receive(backend, hasher, {
       own,
       bytes: await open(),
@@ -67,6 +69,13 @@ export async function restore(
   jobs.release(own)
   await jobs.remove(name, uuid)
   return imageOfRecord(record)
+}
+
+/** Who was faster has ended before the claim was there: its bytes serve, and are not to be replaced. */
+async function assertStillUnserved({ backend }: Rooms, record: VersionRecord): Promise<void> {
+  if ((await findBytes(backend, record))?.corruption) return
+  const what = `${record.name} ${record.version} was deleted or replaced meanwhile. Try again.`
+  throw new ImageError('unavailable', what)
 }
 
 /** The first bytes of a record that nobody may be removing: with those goes what serves in their place. */
