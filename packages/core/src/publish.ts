@@ -118,10 +118,7 @@ async function createRecord(
       return
     } catch (error) {
       if (isImageError(error, 'already_exists')) {
-        const current = await readRecord(backend, key).catch((problem: unknown) => {
-          // One that can not be read is not this one, and has the label all the same.
-          if (!isImageError(problem, 'data_loss')) throw problem
-        })
+        const current = await readTaken(backend, key)
         if (current?.id === record.id) return
         throw error
       }
@@ -129,6 +126,21 @@ async function createRecord(
       if (!isUnclear || signal?.aborted || performance.now() > endsAtMs) throw error
     }
     await delay(retryDelayMs)
+  }
+}
+
+/** As `readRecord`. What can not be read has the label all the same: `already_exists` says what to do. */
+export async function readTaken(backend: Backend, key: string): Promise<VersionRecord | undefined> {
+  try {
+    return await readRecord(backend, key)
+  } catch (error) {
+    if (!isImageError(error, 'data_loss')) throw error
+    throw new ImageError(
+      'already_exists',
+      `${key}, the record of that version, can not be read: ${error.message} A scrub tells of it, too. Put ` +
+        'it back from a backup or delete it by hand, or give another version.',
+      { cause: error },
+    )
   }
 }
 

@@ -7,7 +7,7 @@ import type { Digests } from './checksum.ts'
 import { ImageError } from './errors.ts'
 import type { IngestRequest } from './request.ts'
 import { assertName, assertVersion, recordKey } from './layout.ts'
-import { readRecord } from './publish.ts'
+import { readRecord, readTaken } from './publish.ts'
 import type { Jobs } from './job.ts'
 import type { VersionRecord } from './record.ts'
 import type { Rooms } from './rooms.ts'
@@ -64,7 +64,7 @@ export async function refuse(
   if (request.mustBeNew && (records.length > 0 || (await isInFlight(rooms, name)))) {
     throw existsAlready(name)
   }
-  const found = await published(rooms, records, version)
+  const found = await published(rooms, records, request)
   if (!found) return { records }
   const existing = found.record
   const allowed = { records, ...(found.corruption && { unserved: found }) }
@@ -86,10 +86,10 @@ export async function refuse(
 /** Refuses a version that is there: what a source will give can not be compared with it beforehand. */
 export async function refuseTaken(
   rooms: Rooms,
-  { version }: IngestRequest,
+  request: IngestRequest,
   records: readonly VersionRecord[],
 ): Promise<void> {
-  const existing = await published(rooms, records, version)
+  const existing = await published(rooms, records, request)
   if (existing?.corruption) throw unusable(existing)
   if (existing) throw taken(existing.record)
 }
@@ -138,7 +138,7 @@ export async function assertFree(
 ): Promise<VersionRecord[]> {
   const records = await rooms.catalog.fresh(request.name)
   if (request.mustBeNew && records.length > 0) throw existsAlready(request.name)
-  const existing = await published(rooms, records, request.version)
+  const existing = await published(rooms, records, request)
   if (!existing) return records
   if (existing.record.checksums.sha512 !== digests.sha512) throw taken(existing.record)
   throw existing.corruption ? unusable(existing) : new SameBytes(existing.record)
@@ -148,9 +148,11 @@ export async function assertFree(
 async function published(
   rooms: Rooms,
   records: readonly VersionRecord[],
-  version: string | undefined,
+  { name, version }: IngestRequest,
 ): Promise<Found | undefined> {
   const existing = records.find((record) => record.version === version)
+  // What can not be read is refused before bytes are stored: it may name any of that name.
+  if (!existing && version !== undefined) await readTaken(rooms.backend, recordKey(name, version))
   if (!existing) return undefined
   const found = await findBytes(rooms.backend, existing)
   if (found) return found

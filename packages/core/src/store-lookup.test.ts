@@ -236,6 +236,9 @@ lookup(
     assert.is((await put(store, 'jammy', 3)).version, '3', 'the label is taken all the same')
     const error = await failure(put(store, 'jammy', 4, '2'))
     assert.is(error.code, 'already_exists')
+    assert.match(error.message, /\.catalog\/jammy\/2\.json, .*can not be read.* A scrub .*delete/)
+    const own = (key: string): boolean => key.startsWith('jammy-')
+    assert.is(town.keys().filter(own).length, 2 * 3, 'nothing is left of what was refused')
     assert.is(town.text('.catalog/jammy/2.json'), '{"layout":1')
   }),
 )
