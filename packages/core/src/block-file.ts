@@ -19,7 +19,7 @@ export interface OpenedBlocks {
   bytes(signal?: AbortSignal): Promise<Bytes>
 }
 
-/** `bytes` is the key of those bytes of the record that are read. `not_found` without an index. */
+/** `bytes` is the key of those bytes of the record that are read. `not_found` without an index, or one that can be used. */
 export async function openBlocks(
   backend: Backend,
   record: VersionRecord,
@@ -38,8 +38,10 @@ export async function openBlocks(
   const count = blockCount(size)
   if (stat.size !== count * blockEntryBytes) {
     throw new ImageError(
-      'data_loss',
-      `${key} has ${stat.size} bytes, ${count * blockEntryBytes} are expected of ${count} blocks.`,
+      'not_found',
+      `The block index of ${name} ${version} is damaged: it has ${stat.size} bytes, ` +
+        `${count * blockEntryBytes} are expected of ${count} blocks. Download the image as a whole; a ` +
+        'scrub with repair makes the index anew.',
     )
   }
   return {

@@ -15,6 +15,11 @@ export const blocksStep: Step = {
   run,
 }
 
+/** How long the index of so many bytes is. */
+export function indexLength(size: number): number {
+  return blockCount(size) * blockEntryBytes
+}
+
 async function* run(context: ScrubContext): AsyncGenerator<Finding> {
   const named = await namedBytes(context)
   const { folders } = await listRoot(context.rooms.backend, () => context.checked(0))
@@ -23,7 +28,7 @@ async function* run(context: ScrubContext): AsyncGenerator<Finding> {
     context.checked(1)
     const folder = folders.get(ingestId(bytes.name, bytes.uuid))
     if (!folder?.bytes) continue
-    const length = blockCount(folder.bytes.size) * blockEntryBytes
+    const length = indexLength(folder.bytes.size)
     if (folder.blocks?.size === length) continue
     // Deleted meanwhile: the index goes before the bytes.
     const now = (await isMarked(context, bytes)) ? undefined : await lookAgain(context, bytes)
@@ -34,7 +39,7 @@ async function* run(context: ScrubContext): AsyncGenerator<Finding> {
       yield* notes.add({ ...about(bytes), what, repair: 'none' })
       continue
     }
-    const what = `The block index of ${images} has not one entry for each block: it is not used.`
+    const what = `The block index of ${images} has not one entry for each block: it is not used. The step digests of a scrub with repair makes it anew.`
     const [expected, actual] = [`${length} bytes`, `${folder.blocks.size} bytes`]
     yield { step, level: 'fault', ...about(bytes), what, expected, actual, repair: 'none' }
   }

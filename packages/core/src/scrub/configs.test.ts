@@ -106,6 +106,41 @@ configs(
 )
 
 configs(
+  'a damaged block index is made anew while the bytes are read, and only with repair',
+  inTown(async (town) => {
+    const { store } = await town.open()
+    const image = await put(store, 'jammy', 1)
+    const key = `jammy-${image.uuid}/blocks`
+    const before = town.text(key)
+    for (const damaged of ['', 'x'.repeat(34)]) {
+      town.plant(key, damaged)
+      const steps = ['blocks', 'digests']
+      const [dry, mended, again] = await thrice(store, steps)
+      const bytes = bytesKey('jammy', image.uuid)
+      assert.equal(faultsOf(dry), [`blocks ${bytes} none`])
+      assert.match(dry.findings[0]?.what ?? '', 'scrub with repair')
+      assert.equal(notesOf(mended), [`digests ${key} done`])
+      assert.equal(again, [])
+      assert.is(town.text(key), before)
+      assert.ok(await (await store.blocks('jammy')).read())
+    }
+  }),
+)
+
+configs(
+  'a damaged block index stays as it is beside corrupt bytes',
+  inTown(async (town) => {
+    const { store } = await town.open()
+    const image = await put(store, 'jammy', 1)
+    const key = `jammy-${image.uuid}/blocks`
+    town.plant(key, 'x')
+    rot(town, bytesKey('jammy', image.uuid))
+    await scrubbed(store, { repair: true })
+    assert.is(town.text(key), 'x')
+  }),
+)
+
+configs(
   'a block index of the wrong length is a fault, a missing one a note',
   inTown(async (town) => {
     const { store } = await town.open()

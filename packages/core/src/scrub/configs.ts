@@ -1,6 +1,6 @@
-// The step that compares Longhorn's own record of each file, backing.cfg, with the version records. It
-// is the only thing in a store that is ever written anew, and only once the bytes were read: a time in
-// it that is not that of the file is what makes Longhorn read them, and it believes what they are else.
+// The step that compares Longhorn's own record of each file, backing.cfg, with the version records. It is
+// written anew where it is wrong, and only once the bytes were read: a time in it that is not that of the
+// file is what makes Longhorn read them, and else it believes what stands there.
 
 import { type Stat, bytesOf, readAll } from '../backend.ts'
 import { ImageError, isImageError, orUndefined } from '../errors.ts'

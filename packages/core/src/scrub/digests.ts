@@ -1,14 +1,16 @@
 // The step that reads all bytes again, at a bounded rate, and compares their SHA-512 with the records.
 
-import type { Hasher } from '../hasher.ts'
+import { bytesOf } from '../backend.ts'
+import { removeBytes } from '../bytes.ts'
 import type { Corruption } from '../corrupt.ts'
-import { ingestId, parseBytesKey } from '../layout.ts'
+import { blocksKey, ingestId, parseBytesKey } from '../layout.ts'
 import { isImageError, orUndefined } from '../errors.ts'
 import { corruptionsNow } from './corrupt.ts'
 import { damaged, disagreement } from './damage.ts'
-import type { Finding, ScrubContext, Step } from './finding.ts'
+import { indexLength } from './blocks.ts'
+import { type Finding, type ScrubContext, type Step, mended } from './finding.ts'
 import { listRoot } from './folders.ts'
-import { type NamedBytes, about, imagesOf, lookAgain, namedBytes } from './named.ts'
+import { type NamedBytes, about, imagesOf, isMarked, lookAgain, namedBytes } from './named.ts'
 
 const step = 'digests'
 
@@ -20,6 +22,8 @@ export const digestsStep: Step = {
 
 /** Bytes that records name, or those that serve in their place. */
 interface Served extends NamedBytes {
+  /** The block index beside them is of a wrong length, and is to be made anew. */
+  isIndexDamaged: boolean
   /** The corrupt bytes that `key` serves for, and what their mark says. */
   instead?: { bytes: NamedBytes; mark: Corruption }
 }
@@ -33,7 +37,12 @@ async function* run(context: ScrubContext): AsyncGenerator<Finding> {
     const ingest = parseBytesKey(key)
     return ingest && folders.get(ingestId(ingest.name, ingest.uuid))?.bytes?.size
   }
+  const isDamaged = ({ name, uuid }: NamedBytes): boolean => {
+    const { bytes, blocks } = folders.get(ingestId(name, uuid)) ?? {}
+    return bytes !== undefined && blocks !== undefined && blocks.size !== indexLength(bytes.size)
+  }
   const there = named
+    .map((bytes) => ({ ...bytes, isIndexDamaged: context.repair && isDamaged(bytes) }))
     .flatMap((bytes) => servedFor(bytes, corrupt.get(ingestId(bytes.name, bytes.uuid))))
     .filter(({ key }) => sizeOf(key) !== undefined)
   context.expects(there.reduce((sum, { key }) => sum + (sizeOf(key) ?? 0), 0))
@@ -44,11 +53,11 @@ async function* run(context: ScrubContext): AsyncGenerator<Finding> {
 }
 
 /** Of what is known to be corrupt nothing new is learned. */
-function servedFor(bytes: NamedBytes, mark: Corruption | undefined): Served[] {
+function servedFor(bytes: Served, mark: Corruption | undefined): Served[] {
   if (!mark) return [bytes]
   return mark.healedBy === undefined
     ? []
-    : [{ ...bytes, key: mark.healedBy, instead: { bytes, mark } }]
+    : [{ ...bytes, isIndexDamaged: false, key: mark.healedBy, instead: { bytes, mark } }]
 }
 
 async function* wrongDigest(context: ScrubContext, bytes: Served): AsyncGenerator<Finding> {
@@ -56,9 +65,12 @@ async function* wrongDigest(context: ScrubContext, bytes: Served): AsyncGenerato
     digest === undefined || bytes.records.every(({ checksums }) => checksums.sha512 === digest)
   try {
     const before = await orUndefined(context.rooms.backend.stat(bytes.key))
-    const first = await digestOf(context, bytes.key)
+    let index: Uint8Array | undefined
+    const keep = (blocks: Uint8Array): void => void (index = blocks)
+    const first = await digestOf(context, bytes.key, bytes.isIndexDamaged ? keep : undefined)
     if (isRight(first)) {
       if (before && first !== undefined) context.verified.set(bytes.key, before.tag)
+      if (index) yield* indexAnew(context, bytes, index)
       return
     }
     // A cable, a cache or memory may be what is wrong: the medium is asked once more.
@@ -97,26 +109,40 @@ async function* wrong(
 }
 
 /** Of the bytes as they are now; undefined when they are gone. */
-export async function digestOf(context: ScrubContext, key: string): Promise<string | undefined> {
+export async function digestOf(
+  context: ScrubContext,
+  key: string,
+  onBlocks?: (index: Uint8Array) => void,
+): Promise<string | undefined> {
   const { rooms, hasher, rate, signal } = context
   const bytes = await orUndefined(rooms.backend.get(key, { lend: true, signal }))
-  return (
-    bytes &&
-    (await sha512Of(hasher, rate.pace(bytes, signal), (length) => {
-      context.checked(0, length)
-    }))
-  )
+  if (!bytes) return undefined
+  const wanted = onBlocks ? (['sha512', 'blocks'] as const) : (['sha512'] as const)
+  const hashing = hasher.digest(rate.pace(bytes, signal), wanted)
+  for await (const piece of hashing.bytes) context.checked(0, piece.length)
+  const { sha512 } = await hashing.digests()
+  onBlocks?.(hashing.blocks())
+  return sha512
 }
 
-/** The digest of bytes that nobody else reads. */
-export async function sha512Of(
-  hasher: Hasher,
-  bytes: AsyncIterable<Uint8Array>,
-  onRead: (length: number) => void,
-): Promise<string> {
-  const hashing = hasher.digest(bytes, ['sha512'])
-  for await (const piece of hashing.bytes) onRead(piece.length)
-  return (await hashing.digests()).sha512
+/** The index is made of nothing but the bytes: it may be written over. */
+async function* indexAnew(
+  context: ScrubContext,
+  bytes: NamedBytes,
+  index: Uint8Array,
+): AsyncGenerator<Finding> {
+  const { name, uuid } = bytes
+  // Deleted meanwhile: the index goes before the bytes.
+  const now = (await isMarked(context, bytes)) ? undefined : await lookAgain(context, bytes)
+  if (!now || index.length !== indexLength(now.stat.size)) return
+  const key = blocksKey(name, uuid)
+  const what = `The block index of ${imagesOf(now.records)} was damaged: it is made anew.`
+  const told = { ...about({ ...bytes, records: now.records }), key, what }
+  yield await mended(context, { step, level: 'note', ...told }, async () => {
+    await context.rooms.backend.put(key, bytesOf(index))
+    // A remover that was faster has left nothing but what was just written.
+    if (!(await lookAgain(context, bytes))) await removeBytes(context.rooms, [{ name, uuid }])
+  })
 }
 
 function unsteady(bytes: NamedBytes, first: string | undefined, second: string): Finding {
