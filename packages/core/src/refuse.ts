@@ -91,7 +91,7 @@ export async function refuseTaken(
 ): Promise<void> {
   const existing = await published(rooms, records, request)
   if (existing?.corruption) throw unusable(existing)
-  if (existing) throw taken(existing.record)
+  if (existing) throw there(existing.record)
 }
 
 /**
@@ -186,6 +186,15 @@ export function existsAlready(name: string): ImageError {
   return new ImageError(
     'failed_precondition',
     `${name} exists, and the request was to create it only if it does not (If-None-Match: *).`,
+  )
+}
+
+/** Nothing was read: whether the bytes are others nobody knows. */
+function there({ name, version }: VersionRecord): ImageError {
+  return new ImageError(
+    'already_exists',
+    `${name} ${version} exists already. Give another version, or none for the next one, or its digest as ` +
+      'checksum if it is what is wanted.',
   )
 }
 

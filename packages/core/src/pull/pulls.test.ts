@@ -205,6 +205,9 @@ pulls(
     const other = web.serve('/other.img', disk(2)).href
     const error = await failure(store.pull(pullOf('jammy', { url: other }, { version: '7' })))
     assert.is(error.reason, 'already_exists')
+    assert.match(error.message, 'exists already')
+    assert.not.match(error.message, 'other bytes', 'nothing was read')
+    assert.is(error.expected, undefined)
     const same = await store.pull(
       pullOf('jammy', { url: other }, { version: '7', expected: [sha256] }),
     )
