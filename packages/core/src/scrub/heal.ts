@@ -209,7 +209,10 @@ export async function point(
   throw new ImageError('aborted', 'The images were deleted, or this process taken for dead.')
 }
 
-async function isAnyThere(context: ScrubContext, { records }: NamedBytes): Promise<boolean> {
+async function isAnyThere(
+  context: Pick<ScrubContext, 'rooms'>,
+  { records }: NamedBytes,
+): Promise<boolean> {
   const standing = await Promise.all(records.map((each) => stillStands(context, each)))
   return standing.includes(true)
 }
