@@ -2,10 +2,12 @@
 
 import { type Hash, createHash } from 'node:crypto'
 import { parentPort } from 'node:worker_threads'
+import { sectorBytes } from './aligned.ts'
 import { BlockHash } from './blocks.ts'
-import type { HashOrder, HashReply } from './hasher.ts'
+import type { HashOrder, HashReply, Wanted } from './hasher.ts'
 
-const hashes = new Map<string, Hash | BlockHash>()
+const hashes = new Map<string, { hash: Hash | BlockHash; length: number }>()
+const zeros = Buffer.alloc(sectorBytes)
 
 parentPort?.on('message', (order: HashOrder) => {
   const { algorithm } = order
@@ -14,16 +16,26 @@ parentPort?.on('message', (order: HashOrder) => {
   if (order.kind === 'drop') {
     hashes.delete(key)
   } else {
-    const hash =
-      hashes.get(key) ?? (algorithm === 'blocks' ? new BlockHash() : createHash(algorithm))
+    const stream = hashes.get(key) ?? { hash: hashOf(algorithm), length: 0 }
+    const { hash } = stream
     if (order.kind === 'update' && order.piece) {
-      hash.update(new Uint8Array(order.piece.memory, order.piece.offset, order.length))
-      hashes.set(key, hash)
+      const bytes = new Uint8Array(order.piece.memory, order.piece.offset, order.length)
+      hash.update(bytes)
+      stream.length += bytes.length
+      hashes.set(key, stream)
     } else {
       hashes.delete(key)
       if (hash instanceof BlockHash) reply.blocks = hash.digest()
-      else reply.digest = hash.digest('hex')
+      else {
+        const rest = stream.length % sectorBytes
+        if (rest > 0) reply.aligned = hash.copy().update(zeros.subarray(rest)).digest('hex')
+        reply.digest = hash.digest('hex')
+      }
     }
   }
   parentPort?.postMessage(reply)
 })
+
+function hashOf(wanted: Wanted): Hash | BlockHash {
+  return wanted === 'blocks' ? new BlockHash() : createHash(wanted)
+}

@@ -23,6 +23,8 @@ export interface HashOrder {
 /** What a thread says to an order. */
 export interface HashReply {
   digest?: string
+  /** With zeros up to whole sectors, where the stream did not end with one. */
+  aligned?: string
   blocks?: Uint8Array
 }
 
@@ -32,6 +34,8 @@ export interface Digesting {
   bytes: AsyncGenerator<Uint8Array, void, undefined>
   /** To be called once `bytes` has ended. */
   digests(): Promise<Digests>
+  /** With zeros up to whole sectors (aligned.ts); undefined where nothing is missing. */
+  aligned(): Digests | undefined
   /** The block index as it is kept, where it was wanted; to be called after `digests`. */
   blocks(): Uint8Array
 }
@@ -104,6 +108,7 @@ export class Hasher {
     return {
       bytes: readRing(new Ring(this.#pieces), source, hashes),
       digests: () => hashes.digests(),
+      aligned: () => hashes.aligned,
       blocks: () => hashes.blocks(),
     }
   }
@@ -119,6 +124,7 @@ class Hashes {
   readonly #seats: { algorithm: Wanted; thread: Thread }[] = []
   #left = false
   #blocks: Uint8Array | undefined
+  aligned: Digests | undefined
 
   constructor(stream: number, wanted: readonly Wanted[], threads: readonly Thread[]) {
     this.#stream = stream
@@ -138,7 +144,13 @@ class Hashes {
     const replies = await this.#ask('end')
     this.#leave()
     this.#blocks = replies.find(({ blocks }) => blocks)?.blocks
-    const entries = this.#seats.map(({ algorithm }, index) => [algorithm, replies[index]?.digest])
+    const isWhole = replies.every(({ aligned }) => aligned === undefined)
+    this.aligned = isWhole ? undefined : this.#digestsOf(replies.map(({ aligned }) => aligned))
+    return this.#digestsOf(replies.map(({ digest }) => digest))
+  }
+
+  #digestsOf(found: readonly (string | undefined)[]): Digests {
+    const entries = this.#seats.map(({ algorithm }, index) => [algorithm, found[index]])
     return Object.fromEntries(entries.filter(([, digest]) => digest !== undefined)) as Digests
   }
 

@@ -2,7 +2,8 @@
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { consumerName, nextVersion } from './image.ts'
+import { consumerName } from './consumer-name.ts'
+import { nextVersion } from './image.ts'
 
 const image = suite('image')
 

@@ -2,7 +2,7 @@
 // are added by the front, which alone knows the address.
 
 import type { Job } from './claim.ts'
-import { createHash } from 'node:crypto'
+import { consumerName, consumerNameMax } from './consumer-name.ts'
 import { ImageError } from './errors.ts'
 import type { ImageFormat } from './format.ts'
 import { isNumericVersion } from './layout.ts'
@@ -135,25 +135,6 @@ function described(description: Description) {
     nodeSelector: description.nodeSelector,
     diskSelector: description.diskSelector,
   }
-}
-
-const label = '[a-z0-9](?:[-a-z0-9]*[a-z0-9])?'
-const subdomain = new RegExp(`^${label}(?:\\.${label})*$`)
-/** Longhorn makes other names of an image's, and those have limits too. */
-const consumerNameMax = 40
-
-/**
- * What Longhorn and Kubernetes manifests call an image whose name they would not take: the beginning
- * of the name and a part of the SHA-256 of name and version, at most 40 characters.
- */
-export function consumerName(name: string, version: string): string {
-  if (name.length <= consumerNameMax && subdomain.test(name)) return name
-  const digest = createHash('sha256').update(`${name}\0${version}`).digest('hex').slice(0, 8)
-  const start = name
-    .replaceAll(/[^a-z0-9]+/g, '-')
-    .slice(0, 31)
-    .replace(/-$/, '')
-  return `${start}-${digest}`
 }
 
 function nameWarnings(name: string, version: string): string[] {

@@ -1,9 +1,11 @@
 // The front door of the engine: re-exports, nothing else.
 
+export { sectorBytes } from './aligned.ts'
 export * from './backend.ts'
 export type { OpenedBlocks } from './block-file.ts'
 export * from './blocks.ts'
 export * from './checksum.ts'
+export * from './consumer-name.ts'
 export type { Compression } from './compression.ts'
 export * from './errors.ts'
 export type { StoreEvent, StoreListener } from './event.ts'

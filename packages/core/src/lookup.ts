@@ -1,6 +1,7 @@
 // Finding images: which record or job a name, a version or a uuid means now. What is asked of one
 // name is asked of the store; the list of all names comes from memory and is at most 5 s old.
 
+import { alignedOf } from './aligned.ts'
 import { type Backend, type Bytes, type GetOptions, type PresignOptions } from './backend.ts'
 import { type Range, hasPresign } from './backend.ts'
 import { isThere } from './bytes.ts'
@@ -109,13 +110,17 @@ export class Lookup {
     return await openBlocks(this.#backend, record, bytes.key)
   }
 
-  /** The bytes of one ingest, as long as any version names them: whichever it is, they look the same. */
-  async openFile(name: string, uuid: string): Promise<OpenedImage> {
+  /**
+   * The bytes of one ingest, or their aligned rendition, as long as any version names them: whichever it
+   * is, they look the same.
+   */
+  async openFile(name: string, uuid: string, isAligned: boolean = false): Promise<OpenedImage> {
     const found = await this.#record(name, { uuid })
     if (!found) throw notFound(name, { uuid })
     if (found.corruption) throw notReady(imageOfFound(found))
     const seconds = Number(found.bytes.modifiedAt / 1_000_000_000n)
-    return this.#opened(found, new Date(seconds * 1000))
+    const opened = this.#opened(found, new Date(seconds * 1000))
+    return isAligned ? alignedOf(opened, found.record.aligned) : opened
   }
 
   /** What a get by each name gives, in name order. */

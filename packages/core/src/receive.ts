@@ -1,6 +1,7 @@
 // The one pipe: bytes of any source pass through the hash threads and the format inspector into the
 // backend. The stream fails instead of ending when anything is wrong, so that nothing is committed.
 
+import { alignedSize } from './aligned.ts'
 import type { Backend, Bytes, PutOptions, Remains, Stat } from './backend.ts'
 import { algorithmsFor, assertDigests } from './checksum.ts'
 import type { Digests } from './checksum.ts'
@@ -102,6 +103,7 @@ class CheckedBytes {
   #packed: (Packed & { checksums: Digests }) | undefined
   #inspection: Inspection | undefined
   #digests: Digests | undefined
+  #aligned: Digests | undefined
   #passedBytes = 0
   /** The block index, once the bytes have passed. */
   blocks: Uint8Array = new Uint8Array(0)
@@ -188,6 +190,7 @@ class CheckedBytes {
     }
     // Before anything is refused: only this lets the hash threads forget the stream.
     this.#digests = await hashing.digests()
+    this.#aligned = hashing.aligned()
     this.blocks = hashing.blocks()
     this.#inspection = inspector.end()
     assertDigests(this.#expected, this.#digests, this.#packed?.checksums)
@@ -211,15 +214,19 @@ class CheckedBytes {
       format: this.#inspection.format,
       checksums: this.#digests,
       warnings: this.#inspection.warnings,
-      ...(this.#packed && { packed: withUsualDigests(this.#packed) }),
+      ...(this.#packed && {
+        packed: { ...this.#packed, checksums: usualDigests(this.#packed.checksums) },
+      }),
+      ...(this.#aligned && {
+        aligned: { size: alignedSize(stat.size), checksums: usualDigests(this.#aligned) },
+      }),
     }
   }
 }
 
 /** The record has room for the two that are always made. */
-function withUsualDigests(packed: Packed): Packed {
-  const { sha512, sha256 } = packed.checksums
-  return { ...packed, checksums: { sha512, sha256 } }
+function usualDigests({ sha512, sha256 }: Digests): { sha512: string; sha256: string } {
+  return { sha512, sha256 }
 }
 
 /** How many bytes will come in all: the client said so, or the source did. */

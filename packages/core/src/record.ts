@@ -53,6 +53,13 @@ export interface Packed {
   checksums: { sha512: string; sha256: string }
 }
 
+/** The rendition with zeros up to whole sectors (aligned.ts). */
+export interface Aligned {
+  /** Length in bytes. */
+  size: number
+  checksums: { sha512: string; sha256: string }
+}
+
 /** What was found out about the bytes while they passed. */
 export interface Facts {
   /** Length in bytes. */
@@ -66,6 +73,8 @@ export interface Facts {
   /** Sentences for people. */
   warnings: string[]
   packed?: Packed
+  /** Only of bytes that do not end with a whole sector of 512 bytes. */
+  aligned?: Aligned
 }
 
 /** One published version. */

@@ -174,9 +174,9 @@ export class ImageStore {
     return await this.#lookup.blocks(name, select)
   }
 
-  /** The bytes of one ingest, as long as any version names them; `not_found`. */
-  async openFile(name: string, uuid: string): Promise<OpenedImage> {
-    return await this.#lookup.openFile(name, uuid)
+  /** The bytes of one ingest, or their aligned rendition, as long as a version names them; `not_found`. */
+  async openFile(name: string, uuid: string, isAligned?: boolean): Promise<OpenedImage> {
+    return await this.#lookup.openFile(name, uuid, isAligned)
   }
 
   /** Publishes a new version that points at the bytes of an older one. */

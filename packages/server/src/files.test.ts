@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -40,10 +41,37 @@ files('the URL lives, unchanged, while any version names the bytes, and is then 
   assert.is((await ask(server, 'GET', path)).status, 404)
 })
 
+files('the aligned rendition has a URL, a length and digests of its own', async () => {
+  const body = Buffer.concat([rawImage(), Buffer.from('more')])
+  const { uuid, links } = await put(server, 'ubuntu', body)
+  const path = new URL(links.file ?? '').pathname
+  const whole = Buffer.concat([body, Buffer.alloc(508)])
+  const aligned = `/files/ubuntu-${uuid}/-/ubuntu-1~aligned.img`
+  const { status, headers, body: found } = await ask(server, 'GET', aligned)
+  assert.is(status, 200)
+  assert.ok(found.equals(whole))
+  const sha512 = createHash('sha512').update(whole).digest('hex')
+  assert.is(headers.etag, `"${sha512}"`)
+  assert.is(headers['content-length'], String(whole.length))
+  const rest = { range: `bytes=${body.length - 2}-` }
+  const part = await ask(server, 'GET', aligned, { headers: rest })
+  assert.equal([part.status, part.body.toString('latin1')], [206, `re${'\0'.repeat(508)}`])
+  const plain = await ask(server, 'HEAD', path)
+  assert.is(plain.headers['content-length'], String(body.length))
+})
+
 files('a file name that is not plain or of another image is 400', async () => {
   const { uuid } = await put(server, 'ubuntu', rawImage())
   const get = (name: string) => ask(server, 'GET', `/files/ubuntu-${uuid}/-/${name}`)
-  for (const name of ['evil.exe', 'ubuntu', 'ubuntu-%22.img', 'ubuntu-%0d%0aX', 'ubuntu-%C3%A9']) {
+  for (const name of [
+    'evil.exe',
+    'ubuntu',
+    'ubuntu-1~other.img',
+    'ubuntu-1~aligned',
+    'ubuntu-%22.img',
+    'ubuntu-%0d%0aX',
+    'ubuntu-%C3%A9',
+  ]) {
     const { status, headers } = await get(name)
     assert.is(status, 400, name)
     assert.is(headers['content-disposition'], undefined)

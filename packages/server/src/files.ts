@@ -8,6 +8,7 @@ import type { Env } from './front.ts'
 import { invalid } from './problem.ts'
 import { inSync } from './sync-senders.ts'
 import type { Front } from './upload.ts'
+import { isAligned } from './view.ts'
 
 export function addFileRoute(app: Hono<Env>, front: Front): void {
   app.get('/files/:id/:signature/:filename', async (c) => {
@@ -26,7 +27,7 @@ export function addFileRoute(app: Hono<Env>, front: Front): void {
     const { name, uuid } = ingest
     assertFileName(filename, name)
     // The same headers as long as the URL lives, whichever version names the bytes by then.
-    const opened = await front.store.openFile(name, uuid)
+    const opened = await front.store.openFile(name, uuid, isAligned(filename))
     const send = () => sendImage(c, front, opened, true, filename)
     return await inSync(c, front.senders, opened.image, send)
   })
@@ -34,7 +35,7 @@ export function addFileRoute(app: Hono<Env>, front: Front): void {
 
 /** Unsigned, it may be anything that somebody put into a link. */
 function assertFileName(filename: string, name: string): void {
-  const isPlain = /^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$/.test(filename)
+  const isPlain = /^[A-Za-z0-9][A-Za-z0-9._-]{0,199}(~aligned\.[a-z0-9]+)?$/.test(filename)
   if (isPlain && filename.startsWith(`${name}-`)) return
   throw invalid(
     `The file name is ${JSON.stringify(filename.slice(0, 80))}; at most 200 letters, digits, ".", ` +

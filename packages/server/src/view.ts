@@ -40,6 +40,18 @@ export function fileName(image: Pick<Image, 'name' | 'version' | 'format'>): str
   return `${image.name}-${image.version}.${extension}`
 }
 
+/** No name and no version has the sign, so that this is never the file of another one. */
+const alignedMark = '~aligned.'
+
+/** What the aligned rendition is called: zeros are added, up to whole sectors. */
+export function alignedFileName(image: Pick<Image, 'name' | 'version' | 'format'>): string {
+  return fileName(image).replace(/\.([^.]*)$/, `${alignedMark}$1`)
+}
+
+export function isAligned(filename: string): boolean {
+  return filename.includes(alignedMark)
+}
+
 /** `PUBLIC_URL`, else what the client called us by; a proxy's word counts only where it is trusted. */
 export function baseUrl(c: Call, config: Pick<Config, 'publicUrl' | 'trustProxy'>): string {
   if (config.publicUrl !== undefined) return config.publicUrl.replace(/\/+$/, '')
