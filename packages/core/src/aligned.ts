@@ -6,6 +6,7 @@ import { ImageError } from './errors.ts'
 import type { OpenedImage } from './lookup.ts'
 import type { Aligned } from './record.ts'
 
+/** Longhorn and every disk count in these. */
 export const sectorBytes = 512
 
 const zeros = new Uint8Array(sectorBytes)

@@ -2,6 +2,7 @@
 // else is stored. No tool is ever run on them. What QEMU would take for another format never passes as
 // raw, since such a format may name other files; LUKS is the exception, for it can name none.
 
+import { sectorBytes } from './aligned.ts'
 import { type Magic, begins, compressions, holds, latin1 } from './compression.ts'
 import { ImageError } from './errors.ts'
 import { assertTablesWithin, isQcow2, qcow2HeadBytes, readQcow2 } from './qcow2.ts'
@@ -20,8 +21,6 @@ export interface Inspection {
 const headBytes = qcow2HeadBytes
 /** A fixed VHD is a raw disk and this many bytes after it. */
 const footerBytes = 512
-/** Longhorn and every disk count in these. */
-const sectorBytes = 512
 
 /** What a file is that is not stored, how it is known, and what to do with it. */
 interface Foreign extends Magic {
