@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto'
 import { Hono, type MiddlewareHandler } from 'hono'
 import { Access, requireAccess } from './access.ts'
 import { addBlocksRoute } from './blocks.ts'
+import { addConsumerRoutes } from './consumers.ts'
 import { addDownloadRoute } from './download.ts'
 import { addEventRoute } from './events.ts'
 import { addFileRoute } from './files.ts'
@@ -85,6 +86,7 @@ export function createApp(deps: Deps): Hono<Env> {
   addImageRoutes(app, front)
   addDownloadRoute(app, front)
   addBlocksRoute(app, front)
+  addConsumerRoutes(app, front)
   addEventRoute(app, front)
   addScrubRoutes(app, front)
   addUsageRoute(app, front)

@@ -23,6 +23,7 @@ import {
   versionSchema,
 } from './openapi-schemas.ts'
 import { blockSchemas, blocksRoute } from './openapi-blocks.ts'
+import { consumerRoutes, consumerSchemas } from './openapi-consumers.ts'
 import { storeRoutes, storeSchemas } from './openapi-store.ts'
 
 const location = { Location: { description: 'The image.', schema: { type: 'string' } } }
@@ -169,6 +170,7 @@ const imageRoutes = {
     { ...downloadResponses, 307: handedOver, ...problems(400, 401) },
   ),
   '/v1/backing-images/{name}/blocks': blocksRoute([nameInPath, version]),
+  ...consumerRoutes([nameInPath, version]),
 }
 
 const open = { security: [] }
@@ -244,7 +246,7 @@ export function openapiDocument(programVersion: string): OpenapiDocument {
     security: [{ bearer: [] }, { basic: [] }],
     paths: { ...otherRoutes, ...imageRoutes, ...storeRoutes },
     components: {
-      schemas: { ...schemas, ...blockSchemas, ...storeSchemas },
+      schemas: { ...schemas, ...blockSchemas, ...consumerSchemas, ...storeSchemas },
       responses: {
         Problem: {
           description: 'What was wrong, as RFC 9457 has it; its code is one of a closed list.',

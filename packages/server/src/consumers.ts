@@ -1,0 +1,162 @@
+// What consumers need to use an image: what each would make of it, manifests for kubectl, and a check of
+// StorageClasses. Nothing here asks a cluster, and nothing is written.
+
+import { ImageError, type Image, consumerName, ingestId } from '@backing-image/core'
+import {
+  type Consumer,
+  type ExistingImage,
+  type ManifestKind,
+  type Preflight,
+  checkStorageClass,
+  backingImageOf,
+  manifestKinds,
+  manifestOf,
+  preflight,
+} from '@backing-image/longhorn'
+import type { Hono } from 'hono'
+import { stringify } from 'yaml'
+import { readText } from './body.ts'
+import type { Call, Env } from './front.ts'
+import { readName } from './images.ts'
+import { isDocument, parseDocument } from './manifest.ts'
+import { unsupportedMedia } from './problem.ts'
+import { readChoice, readQuery, readSelection } from './query.ts'
+import { type Front, mediaType } from './upload.ts'
+import { alignedFileName, baseUrl, fileName } from './view.ts'
+
+/** Who takes what a manifest says; of others there is nothing to say before. */
+const takers: Partial<Record<ManifestKind, Consumer>> = {
+  BackingImage: 'longhorn-v1',
+  StorageClass: 'longhorn-v1',
+  DataVolume: 'cdi',
+}
+const namespacePattern = /^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/
+
+export function addConsumerRoutes(app: Hono<Env>, front: Front): void {
+  app.get('/v1/backing-images/:name/preflight', async (c) => {
+    const image = await readyImage(c, front, readQuery(c, 'version'))
+    const data = await Promise.all(
+      looks(front, image).map(async (look) => ({
+        ...look,
+        ...(await renditionOf(c, front, image, look)),
+      })),
+    )
+    return c.json({ name: image.name, version: image.version, data })
+  })
+
+  app.get('/v1/backing-images/:name/manifest', async (c) => {
+    const query = readQuery(c, 'kind', 'version', 'namespace', 'fromBackup')
+    const kind = readChoice('kind', query.kind ?? 'BackingImage', manifestKinds)
+    const { namespace, fromBackup } = query
+    if (namespace !== undefined) assertNamespace(namespace)
+    const image = await readyImage(c, front, query)
+    const look = looks(front, image).find(({ consumer }) => consumer === takers[kind])
+    const { url, sha512 } = await renditionOf(c, front, image, look)
+    if (url === null) throw unsigned()
+    const manifest = manifestOf(
+      kind,
+      { ...image, name: consumerName(image.name, image.version), url, sha512 },
+      {
+        ...(namespace !== undefined && { namespace }),
+        ...(fromBackup !== undefined && { fromBackup }),
+      },
+    )
+    const said = [...(look?.problems ?? []), ...(look?.notes ?? [])].map((line) => `# ${line}\n`)
+    // A line that is folded would be another text in a shell or an editor.
+    const text = `${said.join('')}${stringify(manifest, { lineWidth: 0 })}`
+    return c.body(text, 200, { 'Content-Type': 'application/yaml' })
+  })
+
+  app.post('/v1/storage-classes/validate', async (c) => {
+    readQuery(c)
+    const type = mediaType(c)
+    if (!isDocument(type)) {
+      throw unsupportedMedia(
+        'A StorageClass is application/yaml or application/json: ' +
+          "curl -H 'Content-Type: application/yaml' --data-binary @FILE URL",
+      )
+    }
+    const value = parseDocument(await readText(c, front.config.idleTimeoutMs), type)
+    const name = backingImageOf(value)
+    const image = name === undefined ? undefined : await findImage(front, name)
+    const { problems } = checkStorageClass(value, image && (await asRegistered(c, front, image)))
+    return c.json({ valid: problems.length === 0, problems })
+  })
+}
+
+/** An image that goes by that name in Longhorn; undefined where there is none. */
+async function findImage({ store }: Front, name: string): Promise<Image | undefined> {
+  const all = await store.list()
+  return all.find(
+    (image) => image.state === 'ready' && consumerName(image.name, image.version) === name,
+  )
+}
+
+async function readyImage(
+  c: Call,
+  { store }: Front,
+  { version }: { version?: string },
+): Promise<Image> {
+  const select = readSelection(version === undefined ? {} : { version })
+  return await store.get(readName(c), { ...select, state: 'ready' })
+}
+
+/** As Longhorn has it when it was made by our manifest. */
+async function asRegistered(c: Call, front: Front, image: Image): Promise<ExistingImage> {
+  const look = looks(front, image).find(({ consumer }) => consumer === 'longhorn-v1')
+  const { url, sha512 } = await renditionOf(c, front, image, look)
+  return {
+    sourceType: 'download',
+    parameters: url === null ? {} : { url },
+    expectedChecksum: sha512,
+    currentChecksum: sha512,
+    dataEngine: image.dataEngine,
+  }
+}
+
+function looks(front: Front, image: Image): Preflight[] {
+  const { config, signer } = front
+  const { format } = image
+  const isUnsigned = signer.path(ingestId(image.name, image.uuid), fileName(image)) === undefined
+  const { publicUrl } = config
+  return preflight(
+    { ...image, format: format === '' ? 'raw' : format },
+    { isUnsigned, ...(publicUrl !== undefined && { publicUrl }) },
+  )
+}
+
+/** What is to be fetched, and from where; no URL where there is no key to sign it with. */
+async function renditionOf(
+  c: Call,
+  { store, signer, config }: Front,
+  image: Image,
+  look: Preflight | undefined,
+): Promise<{ url: string | null; size: number; sha512: string }> {
+  const { name, uuid } = image
+  const isAligned = look?.rendition === 'aligned'
+  const { image: found } = await store.openFile(name, uuid, isAligned)
+  const path = signer.path(
+    ingestId(name, uuid),
+    isAligned ? alignedFileName(image) : fileName(image),
+  )
+  return {
+    url: path === undefined ? null : `${baseUrl(c, config)}${path}`,
+    size: found.size,
+    sha512: found.currentChecksum,
+  }
+}
+
+function unsigned(): ImageError {
+  return new ImageError(
+    'failed_precondition',
+    'API_TOKEN is set, and URL_SIGNING_KEY is not: there is no permanent URL for a cluster to fetch from.',
+  )
+}
+
+function assertNamespace(namespace: string): void {
+  if (namespacePattern.test(namespace)) return
+  throw new ImageError(
+    'invalid_argument',
+    `namespace is ${JSON.stringify(namespace.slice(0, 80))}; the name of a namespace is expected.`,
+  )
+}

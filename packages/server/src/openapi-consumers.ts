@@ -1,0 +1,98 @@
+// The part of /openapi.json that is about those who use images: preflight, manifests, StorageClasses.
+
+import { consumers, manifestKinds } from '@backing-image/longhorn'
+import { guarded, json, problems, query } from './openapi-parts.ts'
+import {
+  type Schema,
+  count,
+  nameSchema,
+  object,
+  say,
+  text,
+  versionSchema,
+} from './openapi-schemas.ts'
+
+const sentences: Schema = { type: 'array', items: text }
+
+const look = object({
+  consumer: { type: 'string', enum: [...consumers] },
+  fits: say({ type: 'boolean' }, 'Whether there are no problems.'),
+  problems: say(sentences, 'Why it does not fit, and what to do.'),
+  notes: say(sentences, 'What will be otherwise than one might think.'),
+  rendition: say(
+    { type: 'string', enum: ['stored', 'aligned'] },
+    'aligned: with zeros at the end, up to whole sectors of 512 bytes.',
+  ),
+  url: say(
+    { type: ['string', 'null'] },
+    'Of that rendition, permanent; null without a key to sign it.',
+  ),
+  size: say(count, 'Of that rendition, in bytes.'),
+  sha512: say(text, 'Of that rendition, as hex.'),
+})
+
+const problem = object({
+  field: say(text, 'The path to it.'),
+  expected: text,
+  actual: text,
+  message: say(text, 'What to do.'),
+})
+
+export const consumerSchemas: Record<string, Schema> = {
+  Preflight: object({
+    name: nameSchema,
+    version: versionSchema,
+    data: { type: 'array', items: look },
+  }),
+  StorageClassCheck: object({
+    valid: { type: 'boolean' },
+    problems: { type: 'array', items: problem },
+  }),
+}
+
+/** `which` are the parameters that choose the image. */
+export function consumerRoutes(which: object[]): Record<string, object> {
+  return {
+    '/v1/backing-images/{name}/preflight': {
+      get: {
+        summary: 'What each consumer would make of the image.',
+        parameters: which,
+        responses: {
+          200: json('One entry a consumer.', 'Preflight'),
+          ...problems(400, ...guarded, 404, 412, 500, 503),
+        },
+      },
+    },
+    '/v1/backing-images/{name}/manifest': {
+      get: {
+        summary: 'An object for kubectl apply.',
+        parameters: [
+          ...which,
+          query(
+            'kind',
+            { type: 'string', enum: [...manifestKinds], default: 'BackingImage' },
+            'Of it.',
+          ),
+          query('namespace', text, 'Where it is to be.'),
+          query('fromBackup', text, 'Of a Volume: the URL of the backup that it is restored from.'),
+        ],
+        responses: {
+          200: { description: 'As YAML.', content: { 'application/yaml': { schema: text } } },
+          ...problems(400, ...guarded, 404, 412, 500, 503),
+        },
+      },
+    },
+    '/v1/storage-classes/validate': {
+      post: {
+        summary: 'Check a StorageClass that names a backing image; nothing is written.',
+        requestBody: {
+          content: { 'application/yaml': { schema: {} }, 'application/json': { schema: {} } },
+        },
+        responses: {
+          200: json('What is wrong with it.', 'StorageClassCheck'),
+          ...problems(400, ...guarded, 413, 415, 500, 503),
+        },
+      },
+    },
+  }
+}
