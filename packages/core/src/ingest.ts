@@ -17,14 +17,8 @@ import type { Told } from './pull/source.ts'
 import { publish } from './publish.ts'
 import { leavesTrace, receive } from './receive.ts'
 import { type Facts, type VersionRecord, freshId } from './record.ts'
-import {
-  SameBytes,
-  assertFree,
-  assertRoom,
-  assertStands,
-  assertWritable,
-  refuse,
-} from './refuse.ts'
+import { SameBytes, assertFree, assertRoom } from './refuse.ts'
+import { assertStands, assertWritable, refuse } from './refuse.ts'
 import type { IngestRequest, Ingested } from './request.ts'
 import { restore } from './restore.ts'
 import type { Rooms } from './rooms.ts'
