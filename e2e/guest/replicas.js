@@ -24,7 +24,8 @@ const outcome = await tryReplicas([first, second, first, second], {
   killEveryMs: 15_000,
 })
 try {
-  judge(outcome, seconds)
+  // Two or three deaths: pulls-nfs.test.js kills in the middle of them for certain.
+  judge(outcome, seconds, { arePullsMet: false })
 } catch (error) {
   console.log(`  FAULT ${error.message}`)
   process.exitCode = 1

@@ -231,8 +231,14 @@ class Trial {
 
   async #unsettled(lives) {
     const found = await this.#places[0].leftovers(lives.length)
-    for (const { name, version, state } of await everything(lives[0].url)) {
-      if (state !== 'ready' && state !== 'failed') found.push(`${name} ${version} is ${state}.`)
+    try {
+      for (const { name, version, state } of await everything(lives[0].url)) {
+        if (state !== 'ready' && state !== 'failed') found.push(`${name} ${version} is ${state}.`)
+      }
+    } catch (error) {
+      if (error.status !== 404) throw error
+      // The list of names may be older than the end of a pull that was deleted.
+      found.push(error.message)
     }
     if (found.length > 0) return found
     // Nobody takes over from a successor that lives, and each successor is taken over once it died.
