@@ -65,7 +65,11 @@ export function temporaryLeftovers(root, livingMost = 1, busy = []) {
   const parts = busy.flatMap((id) => [`~${id}~`, `~${id.slice(0, -9)}~`])
   const isBusy = (name) => parts.some((part) => name.includes(part))
   const entries = names(join(root, '.tmp')).filter((name) => name !== 'ballast')
-  const alive = entries.filter((owner) => names(join(root, '.tmp', owner)).includes('alive'))
+  // What a dead process left of a pull stays until that is gone on with, and its socket with it.
+  const alive = entries.filter((owner) => {
+    const files = names(join(root, '.tmp', owner))
+    return files.includes('alive') && !files.some(isBusy)
+  })
   if (alive.length > livingMost) {
     const found = alive.map((owner) => `${owner}: ${names(join(root, '.tmp', owner))}`)
     return [`.tmp has the sockets of several processes: ${found.join('; ')}.`]

@@ -40,8 +40,8 @@ export class Succession {
   async look(): Promise<boolean> {
     const { rooms, pulls } = this.#parts
     const over = await this.#leases.expired(() => rooms.jobs.all())
-    for (const job of over) if (!pulls.isPull(job)) await this.#settle(job)
-    const left = over.filter((job) => pulls.isPull(job))
+    const left = over.filter((job) => pulls.isPull(job) && !job.cancelled)
+    for (const job of over) if (!left.includes(job)) await this.#settle(job)
     this.#takingOver ??= this.#takeOver(left).finally(() => (this.#takingOver = undefined))
     return over.length > 0
   }

@@ -5,6 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { BeforeVerb, Verb } from '../testing/memory.ts'
+import type { Failpoint } from '../publish.ts'
 import { type Pulling, pullOf, pulling } from '../testing/pulling.ts'
 import { type Town, disk, failure, half, latch } from '../testing/rig.ts'
 
@@ -89,6 +90,36 @@ for (const [kind, begin] of Object.entries(beginnings)) {
     )
   }
 }
+
+meeting(
+  'a pull that was being deleted is ended before a store is open',
+  pulling(async ({ town, web, open }) => {
+    const url = web.serve('/disk.img', disk(1)).href
+    const [stored, over] = [latch(), latch()]
+    const at: Failpoint = async (step) => {
+      if (step !== 'bytes stored') return
+      stored.open()
+      await over.opened
+    }
+    const removing = stopBefore((verb, key) => verb === 'delete' && key.endsWith('/backing'))
+    try {
+      const owner = await open({ at })
+      const remover = await open()
+      remover.backend.before = removing.before
+      await owner.store.pull(pullOf('jammy', { url }))
+      await stored.opened
+      town.medium.kill(owner.backend.owner)
+      void remover.store.remove('jammy').catch(() => {})
+      await removing.reached
+      town.medium.kill(remover.backend.owner)
+      await open()
+      assert.equal(town.unmarked(), [])
+    } finally {
+      over.open()
+      removing.go()
+    }
+  }),
+)
 
 /** Whether a claim is there. */
 function isWorkedOn(town: Town): boolean {
