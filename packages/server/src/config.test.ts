@@ -92,7 +92,12 @@ config('values are read in their units', () => {
   assert.is(read.sourceIdleTimeoutMs, 300_000)
   assert.is(read.syncSendersMax, 1000)
   assert.is(read.shutdownGraceMs, 0)
-  assert.equal(read.longhorn, { apiUrl: 'http://longhorn-backend:9500', authToken: undefined })
+  assert.equal(read.longhorn, {
+    apiUrl: 'http://longhorn-backend:9500',
+    authToken: undefined,
+    register: 'all',
+    cluster: 'longhorn-backend',
+  })
   assert.is(read.httpProxy, 'http://proxy:3128')
   assert.is(read.storage.id, 'rack-1')
 })

@@ -49,6 +49,15 @@ export interface TlsConfig {
   keyFile: string
 }
 
+export interface LonghornConfig {
+  apiUrl: string
+  authToken: string | undefined
+  /** Which images are made known to it. */
+  register: 'all' | 'labelled' | 'off'
+  /** Its name among those that share this store. */
+  cluster: string
+}
+
 export interface Config {
   storage: StorageConfig
   host: string
@@ -75,7 +84,7 @@ export interface Config {
   shutdownGraceMs: number
   /** How fast bytes are hashed again, and how often that begins by itself. */
   scrub: { bytesPerSecond: number; intervalMs?: number }
-  longhorn: { apiUrl: string; authToken: string | undefined } | undefined
+  longhorn: LonghornConfig | undefined
   logLevel: 'debug' | 'info' | 'warn' | 'error'
   extraCaFile?: string
   httpProxy?: string
@@ -114,6 +123,8 @@ const variables = z.object({
   NFS_MOUNT_OPTIONS: kind.matching('options such as nfsvers=4.2,nconnect=4', /^\w\S*$/).optional(),
   LONGHORN_API_URL: kind.httpUrl.optional(),
   LONGHORN_AUTH_TOKEN: kind.token.optional(),
+  LONGHORN_REGISTER: kind.choice('all', 'labelled', 'off').default('all'),
+  LONGHORN_CLUSTER: kind.matching('1 to 64 letters, digits, ".", "_" and "-"', word).optional(),
   LOG_LEVEL: kind.choice('debug', 'info', 'warn', 'error').default('info'),
   HOST: kind.hostName.default('0.0.0.0'),
   PORT: kind.integer(0, 65_535).default(8080),
@@ -254,14 +265,22 @@ function toConfig(values: Variables): Config {
       bytesPerSecond: values.SCRUB_RATE,
       ...(values.SCRUB_INTERVAL ? { intervalMs: values.SCRUB_INTERVAL } : {}),
     },
-    longhorn: values.LONGHORN_API_URL
-      ? { apiUrl: values.LONGHORN_API_URL, authToken: values.LONGHORN_AUTH_TOKEN }
-      : undefined,
+    longhorn: values.LONGHORN_API_URL ? toLonghorn(values, values.LONGHORN_API_URL) : undefined,
     logLevel: values.LOG_LEVEL,
     ...(values.EXTRA_CA_FILE ? { extraCaFile: values.EXTRA_CA_FILE } : {}),
     ...(values.HTTP_PROXY ? { httpProxy: values.HTTP_PROXY } : {}),
     ...(values.HTTPS_PROXY ? { httpsProxy: values.HTTPS_PROXY } : {}),
     ...(values.NO_PROXY ? { noProxy: values.NO_PROXY } : {}),
+  }
+}
+
+function toLonghorn(values: Variables, apiUrl: string): LonghornConfig {
+  return {
+    apiUrl,
+    authToken: values.LONGHORN_AUTH_TOKEN,
+    register: values.LONGHORN_REGISTER,
+    // What is no plain word, such as an IPv6 address in brackets, has its like.
+    cluster: values.LONGHORN_CLUSTER ?? new URL(apiUrl).hostname.replaceAll(/[^\w.-]/g, '-'),
   }
 }
 

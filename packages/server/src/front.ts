@@ -4,6 +4,7 @@ import type { HttpBindings } from '@hono/node-server'
 import type { Context } from 'hono'
 import type { Logger } from 'pino'
 import type { ImageStore, SourceType } from '@backing-image/core'
+import type { LonghornClient } from '@backing-image/longhorn'
 import type { Config } from './config.ts'
 import type { Metrics } from './metrics.ts'
 import type { Health } from './ready.ts'
@@ -14,6 +15,8 @@ export interface Deps {
   log: Logger
   metrics: Metrics
   health: Health
+  /** The Longhorn of LONGHORN_API_URL, where that is set. */
+  longhorn?: LonghornClient
   /** The source types that this server can fetch from by itself. */
   sourceTypes: readonly SourceType[]
   /** Of this program, for /openapi.json. */

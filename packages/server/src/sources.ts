@@ -15,12 +15,14 @@ import {
   SyncSource,
   sourceTypes,
 } from '@backing-image/core'
+import type { LonghornClient } from '@backing-image/longhorn'
 import type { Logger } from 'pino'
 import type { Config } from './config.ts'
 import type { Metrics } from './metrics.ts'
 import { SourceSecrets } from './source-secrets.ts'
 
-export function openSources(config: Config): Sources {
+/** `longhorn` is where volumes are exported, and images imported, from. */
+export function openSources(config: Config, _longhorn?: LonghornClient): Sources {
   const { extraCaFile, httpProxy: http, httpsProxy: https, noProxy: no } = config
   const rules = new AddressRules(config.downloads)
   const fetcher = new Fetcher({

@@ -8,6 +8,7 @@ import type { Logger } from 'pino'
 import { openBackend, placeOf } from '../backends.ts'
 import { type Config, ConfigError, readConfig } from '../config.ts'
 import { createLog } from '../log.ts'
+import { openLonghorn } from '../longhorn.ts'
 import { Metrics } from '../metrics.ts'
 import { Health, type HealthReport } from '../ready.ts'
 import { scrubOptions } from '../scrub.ts'
@@ -51,7 +52,8 @@ async function serve(terminal: Terminal): Promise<void> {
   const backend = await openBackend(config, (text) => log.warn(text))
   try {
     const metrics = new Metrics()
-    const sources = openSources(config)
+    const longhorn = openLonghorn(config)
+    const sources = openSources(config, longhorn)
     const store = await ImageStore.open(backend, {
       onProblem: tellProblems(log),
       pulls: pullOptions(config, sources, { log, metrics }),
@@ -62,7 +64,8 @@ async function serve(terminal: Terminal): Promise<void> {
       await health.start()
       const { version } = terminal
       const sourceTypes = sourceTypesOf(sources)
-      const deps = { store, config, log, metrics, health, version, sourceTypes }
+      const parts = { store, config, log, metrics, health, version, sourceTypes }
+      const deps = { ...parts, ...(longhorn && { longhorn }) }
       const server = await startServer(deps).catch((error: unknown) => {
         throw explained(error, config)
       })
@@ -76,6 +79,7 @@ async function serve(terminal: Terminal): Promise<void> {
       await server.close(config.shutdownGraceMs)
       await stopped
     } finally {
+      longhorn?.close()
       await unlessHung(store.close())
     }
   } finally {

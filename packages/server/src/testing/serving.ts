@@ -8,6 +8,7 @@ import { type Backend, type Image, ImageStore } from '@backing-image/core'
 import { MemoryBackend } from '@backing-image/core/testing'
 import { pino } from 'pino'
 import type { Config } from '../config.ts'
+import { openLonghorn } from '../longhorn.ts'
 import { Metrics } from '../metrics.ts'
 import { Health, type HealthReport } from '../ready.ts'
 import { scrubOptions } from '../scrub.ts'
@@ -73,7 +74,8 @@ export async function servingOn<B extends Backend>(
     { level: 'debug' },
     { write: (line: string) => lines.push(JSON.parse(line) as Record<string, unknown>) },
   )
-  const sources = openSources(config)
+  const longhorn = openLonghorn(config)
+  const sources = openSources(config, longhorn)
   const pulls = pullOptions(config, sources, { log, metrics })
   const scrub = scrubOptions(config, log)
   const problems: Error[] = []
@@ -82,7 +84,8 @@ export async function servingOn<B extends Backend>(
   const health = new Health({ store, backend, intervalMs: 200 })
   await health.start()
   const sourceTypes = sourceTypesOf(sources)
-  const deps = { store, config, log, metrics, health, sourceTypes, version: '0.0.0-test' }
+  const parts = { store, config, log, metrics, health, sourceTypes, version: '0.0.0-test' }
+  const deps = { ...parts, ...(longhorn && { longhorn }) }
   const started = await startServer(deps, options)
   return {
     url: started.url,
@@ -95,6 +98,7 @@ export async function servingOn<B extends Backend>(
     keys: (prefix = '') => keysOf(backend, prefix),
     close: async (graceMs = 0) => {
       await started.close(graceMs)
+      longhorn?.close()
       await store.close()
     },
   }
