@@ -235,13 +235,13 @@ export function hasSpace(backend: Backend): backend is Backend & Space {
 }
 
 const part = /^[A-Za-z0-9][A-Za-z0-9._-]*$/
-const reserved = new Set(['.catalog', '.jobs', '.marks'])
+const reserved = new Set(['.catalog', '.jobs', '.marks', '.longhorn'])
 const keyLengthMax = 200
 
 /**
  * The first line of every verb: a key is parts joined by `/`, each `[A-Za-z0-9][A-Za-z0-9._-]*`, at
- * most 200 characters; only the first may be one of the reserved `.catalog`, `.jobs`, `.marks`.
- * Throws `invalid_argument`.
+ * most 200 characters; only the first may be one of the reserved `.catalog`, `.jobs`, `.marks`,
+ * `.longhorn`. Throws `invalid_argument`.
  */
 export function assertKey(key: string): void {
   const [first = '', ...rest] = key.split('/')

@@ -14,6 +14,9 @@
 //   .jobs/SCRUB/<id>.cancel.json           a wish that it should stop
 //   .marks/<name>-<uuid>/<id>.json       "I may be removing these bytes": forbids new references
 //   .marks/<name>-<uuid>/corrupt.json    "these bytes are not what was stored", and what serves instead
+//   .longhorn/<cluster>/<name>.json      what a cluster calls one ingest: made once, so that it is unique
+//   .longhorn/<cluster>/LEADER.json      the one process that speaks to that cluster
+//   .longhorn/<cluster>/STATUS.json      what that process last saw there
 //
 // A name may hold "-", so `<name>-<uuid>` is read from its end: the last 8 characters are the uuid.
 
@@ -236,4 +239,45 @@ export function corruptKey(name: string, uuid: string): string {
 export function parseCorruptKey(key: string): Ingest | undefined {
   const [, id] = /^\.marks\/([^/]+)\/corrupt\.json$/.exec(key) ?? []
   return id === undefined ? undefined : parseIngestId(id)
+}
+
+export const longhornPrefix = '.longhorn/'
+
+const clusterPattern = /^[A-Za-z0-9][\w.-]{0,63}$/
+
+/** Whether a text may name a cluster: 1 to 64 letters, digits, `.`, `_` and `-`, not beginning with a sign. */
+export function isCluster(cluster: string): boolean {
+  return clusterPattern.test(cluster)
+}
+
+export function clusterPrefix(cluster: string): string {
+  return `${longhornPrefix}${cluster}/`
+}
+
+/** No name in Longhorn has a capital letter, so that no image's is one of the other two. */
+export function registrationKey(cluster: string, registeredAs: string): string {
+  return `${clusterPrefix(cluster)}${registeredAs}.json`
+}
+
+export function leaderKey(cluster: string): string {
+  return `${clusterPrefix(cluster)}LEADER.json`
+}
+
+export function statusKey(cluster: string): string {
+  return `${clusterPrefix(cluster)}STATUS.json`
+}
+
+/** What a file of a cluster is; undefined for what is none of ours. */
+export function parseClusterKey(
+  key: string,
+):
+  | { cluster: string; kind: 'leader' | 'status' }
+  | { cluster: string; kind: 'registration'; registeredAs: string }
+  | undefined {
+  const [, cluster = '', file = ''] = /^\.longhorn\/([^/]+)\/([^/]+)\.json$/.exec(key) ?? []
+  if (!isCluster(cluster)) return undefined
+  if (file === 'LEADER' || file === 'STATUS') {
+    return { cluster, kind: file === 'LEADER' ? 'leader' : 'status' }
+  }
+  return namePattern.test(file) ? { cluster, kind: 'registration', registeredAs: file } : undefined
 }

@@ -3,6 +3,7 @@
 
 import type { Backend, Bytes } from './backend.ts'
 import type { OpenedBlocks } from './block-file.ts'
+import { Clusters } from './clusters.ts'
 import { Catalog, type CatalogChanges } from './catalog.ts'
 import { asError } from './errors.ts'
 import { StoreEvents, type StoreListener } from './event.ts'
@@ -19,6 +20,7 @@ import { Pulls } from './pull/pulls.ts'
 import type { Rooms } from './rooms.ts'
 import { Rounds } from './rounds.ts'
 import { tendScrubs } from './scrub/interval.ts'
+import { type Published, publishedOf } from './published.ts'
 import { Scrubs, scrubRateUsual } from './scrub/scrubs.ts'
 import { type StoreOptions, noPulls } from './store-options.ts'
 import { Succession } from './succession.ts'
@@ -43,6 +45,8 @@ const listAgeMs = 1000
 export class ImageStore {
   /** Looks at everything that is in the store, and mends what can be mended. */
   readonly scrubs: Scrubs
+  /** What the clusters that share this store know of it. */
+  readonly clusters: Clusters
   readonly #rooms: Rooms
   readonly #lookup: Lookup
   readonly #intake: Intake
@@ -84,6 +88,7 @@ export class ImageStore {
     this.#intake = new Intake(parts)
     this.#pulls = new Pulls({ ...parts, intake: this.#intake }, options.pulls ?? noPulls)
     this.#succession = new Succession({ ...parts, pulls: this.#pulls })
+    this.clusters = new Clusters(backend)
     this.scrubs = new Scrubs(
       { ...parts, sources: (options.pulls ?? noPulls).sources },
       options.scrub ?? { bytesPerSecond: scrubRateUsual },
@@ -162,6 +167,12 @@ export class ImageStore {
   async list(): Promise<readonly Image[]> {
     this.#listedAtMs = performance.now()
     return await this.#lookup.list()
+  }
+
+  /** All that is published and sound, at most 5 s old. */
+  async published(): Promise<Published[]> {
+    await this.list()
+    return publishedOf(this.#rooms.catalog, this.#lookup.corruptions)
   }
 
   /** The bytes of a published version; `not_found`, with the state of what is not ready. */

@@ -2,7 +2,12 @@
 
 export * from './client.ts'
 export { LonghornError } from './failure.ts'
+export * from './board.ts'
+export { Cluster, type ClusterOptions, type LonghornReport } from './cluster.ts'
+export { dropCopies } from './copies.ts'
 export * from './name.ts'
+export { type Releasing, release } from './release.ts'
+export { type RegisterMode, idOf, wantedOf } from './wanted.ts'
 export type { DiskFile, LonghornImage, OverallState } from './resource.ts'
 export { overallState } from './resource.ts'
 export * from './watch.ts'

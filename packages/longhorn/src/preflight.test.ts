@@ -19,6 +19,7 @@ const image: PreflightImage = {
   virtualSize: 2 ** 31,
   format: 'qcow2',
   dataEngine: 'v1',
+  nameInLonghorn: 'debian',
 }
 const reach: Reach = { publicUrl: 'https://images.example.org', isUnsigned: false }
 
@@ -52,10 +53,10 @@ looking('one that ends within a sector is given to Longhorn as its aligned rendi
   assert.is(lookOf('cdi', { size: 196_929 }).rendition, 'stored')
 })
 
-looking('a name that Longhorn would change is told, with the other one', () => {
-  const { fits, notes } = lookOf('longhorn-v1', { name: 'my_image' })
+looking('another name in Longhorn is told', () => {
+  const { fits, notes } = lookOf('longhorn-v1', { nameInLonghorn: 'debian-2' })
   assert.is(fits, true)
-  assert.match(notes.join(), /call it my-image-[0-9a-f]{8}: it does not take my_image/)
+  assert.match(notes.join(), /goes by the name debian-2\./)
 })
 
 looking('what is meant for another engine does not fit', () => {

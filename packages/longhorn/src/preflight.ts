@@ -1,7 +1,7 @@
 // What each consumer would make of an image, said before it has fetched all of it and failed: Longhorn
 // with either data engine (contract §3.5, §7), KubeVirt's CDI, and plain QEMU.
 
-import { type ImageFormat, consumerName, sectorBytes } from '@backing-image/core'
+import { type ImageFormat, sectorBytes } from '@backing-image/core'
 
 export const consumers = ['longhorn-v1', 'longhorn-v2', 'cdi', 'qemu'] as const
 
@@ -15,6 +15,8 @@ export interface PreflightImage {
   virtualSize: number
   format: ImageFormat
   dataEngine: 'v1' | 'v2'
+  /** What Longhorn calls it, or will. */
+  nameInLonghorn: string
 }
 
 /** How others reach its bytes. */
@@ -58,9 +60,8 @@ const looks: Record<Consumer, (image: PreflightImage, reach: Reach) => Look> = {
       )
     }
     const notes: string[] = []
-    const name = consumerName(image.name, image.version)
-    if (name !== image.name)
-      notes.push(`Longhorn will call it ${name}: it does not take ${image.name}.`)
+    const { nameInLonghorn: name } = image
+    if (name !== image.name) notes.push(`In Longhorn it goes by the name ${name}.`)
     const rest = image.size % sectorBytes
     if (rest === 0) return { problems, notes }
     notes.push(

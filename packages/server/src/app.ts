@@ -15,6 +15,7 @@ import type { Call, Deps, Env } from './front.ts'
 import { Gate } from './gate.ts'
 import { addImageRoutes } from './images.ts'
 import { isDocument } from './manifest.ts'
+import { addLonghornRoutes } from './registered.ts'
 import { uploadForm } from './multipart.ts'
 import { openapiDocument } from './openapi.ts'
 import { ErrorWithHeaders, invalid, problemOf, problemResponse } from './problem.ts'
@@ -43,6 +44,8 @@ export function createApp(deps: Deps): Hono<Env> {
     return counts
   })
   metrics.measureStorageBy(() => storageBytes(store))
+  const { cluster } = deps.longhorn
+  if (cluster) metrics.watchLonghornBy(() => cluster.report())
 
   const app = new Hono<Env>()
   // Storage that is away fails every request: once in a while is enough.
@@ -60,7 +63,9 @@ export function createApp(deps: Deps): Hono<Env> {
     const report = health.report()
     const isKnown = access.grantOf(c.req.header('authorization')) !== 'none'
     const status = report.status === 'ok' ? 200 : 503
-    return c.json(isKnown ? report : { status: report.status }, status, {
+    const longhorn = deps.longhorn.cluster?.report()
+    const whole = { ...report, ...(longhorn && { longhorn }) }
+    return c.json(isKnown ? whole : { status: report.status }, status, {
       'Cache-Control': 'no-store',
     })
   })
@@ -87,6 +92,7 @@ export function createApp(deps: Deps): Hono<Env> {
   addDownloadRoute(app, front)
   addBlocksRoute(app, front)
   addConsumerRoutes(app, front)
+  addLonghornRoutes(app, front)
   addEventRoute(app, front)
   addScrubRoutes(app, front)
   addUsageRoute(app, front)

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { ConfigError, type Environment, readClientConfig, readConfig } from './config.ts'
+import { readClientConfig } from './client-config.ts'
+import { ConfigError, type Environment, readConfig } from './config.ts'
 import { firstCertificate, secondCertificate } from '@backing-image/core/testing'
 
 const config = suite('config')
@@ -92,12 +93,9 @@ config('values are read in their units', () => {
   assert.is(read.sourceIdleTimeoutMs, 300_000)
   assert.is(read.syncSendersMax, 1000)
   assert.is(read.shutdownGraceMs, 0)
-  assert.equal(read.longhorn, {
-    apiUrl: 'http://longhorn-backend:9500',
-    authToken: undefined,
-    register: 'all',
-    cluster: 'longhorn-backend',
-  })
+  const apiUrl = 'http://longhorn-backend:9500'
+  const register = { register: 'all', cluster: 'longhorn-backend' }
+  assert.equal(read.longhorn, { apiUrl, authToken: undefined, ...register })
   assert.is(read.httpProxy, 'http://proxy:3128')
   assert.is(read.storage.id, 'rack-1')
 })

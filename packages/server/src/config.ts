@@ -124,7 +124,12 @@ const variables = z.object({
   LONGHORN_API_URL: kind.httpUrl.optional(),
   LONGHORN_AUTH_TOKEN: kind.token.optional(),
   LONGHORN_REGISTER: kind.choice('all', 'labelled', 'off').default('all'),
-  LONGHORN_CLUSTER: kind.matching('1 to 64 letters, digits, ".", "_" and "-"', word).optional(),
+  LONGHORN_CLUSTER: kind
+    .matching(
+      '1 to 64 letters, digits, ".", "_" and "-", beginning with no sign',
+      /^[A-Za-z0-9][\w.-]{0,63}$/,
+    )
+    .optional(),
   LOG_LEVEL: kind.choice('debug', 'info', 'warn', 'error').default('info'),
   HOST: kind.hostName.default('0.0.0.0'),
   PORT: kind.integer(0, 65_535).default(8080),
@@ -172,39 +177,6 @@ export function readConfig(env: Environment): Config {
   faults.push(...combinationFaults((name) => Boolean(env[name] || env[`${name}_FILE`]), set))
   if (!result.success || faults.length > 0) throw new ConfigError(faults)
   return toConfig(result.data)
-}
-
-/** What the commands that talk to a server need; the rest of the environment may be anything. */
-export interface ClientConfig {
-  /** The server's base URL, without a slash at its end. */
-  url: string
-  token: string | undefined
-  extraCaFile: string | undefined
-}
-
-/**
- * `url` is what the command line names; else BACKING_IMAGE_MANAGER_URL, else http://localhost:PORT.
- * `host:port` is taken as http. Throws a ConfigError.
- */
-export function readClientConfig(env: Environment, url?: string): ClientConfig {
-  const faults: string[] = []
-  const set = withSecrets(
-    { API_TOKEN: env['API_TOKEN'], API_TOKEN_FILE: env['API_TOKEN_FILE'] },
-    faults,
-  )
-  const name = url === undefined ? 'BACKING_IMAGE_MANAGER_URL' : '--url'
-  const given = url ?? (env['BACKING_IMAGE_MANAGER_URL'] || `localhost:${env['PORT'] || 8080}`)
-  const parsed = kind.httpUrl.safeParse(given.includes('://') ? given : `http://${given}`)
-  if (!parsed.success) {
-    const expected = 'a URL such as http://localhost:8080 is expected'
-    faults.push(`${name}: ${shown(name, given)} was given; ${expected}.`)
-  }
-  if (!parsed.success || faults.length > 0) throw new ConfigError(faults)
-  return {
-    url: parsed.data,
-    token: set['API_TOKEN'],
-    extraCaFile: env['EXTRA_CA_FILE'] || undefined,
-  }
 }
 
 /** What no variable shows on its own. */
@@ -279,9 +251,14 @@ function toLonghorn(values: Variables, apiUrl: string): LonghornConfig {
     apiUrl,
     authToken: values.LONGHORN_AUTH_TOKEN,
     register: values.LONGHORN_REGISTER,
-    // What is no plain word, such as an IPv6 address in brackets, has its like.
-    cluster: values.LONGHORN_CLUSTER ?? new URL(apiUrl).hostname.replaceAll(/[^\w.-]/g, '-'),
+    cluster: values.LONGHORN_CLUSTER ?? clusterOf(apiUrl),
   }
+}
+
+/** The host; what is no plain word, such as an IPv6 address in brackets, becomes one. */
+function clusterOf(apiUrl: string): string {
+  const host = new URL(apiUrl).hostname.replaceAll(/[^\w.-]+/g, '-')
+  return host.replaceAll(/^[^a-z0-9]+|-$/g, '').slice(0, 64) || 'longhorn'
 }
 
 function toStorage(values: Variables): StorageConfig {

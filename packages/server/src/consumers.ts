@@ -1,7 +1,7 @@
 // What consumers need to use an image: what each would make of it, manifests for kubectl, and a check of
 // StorageClasses. Nothing here asks a cluster, and nothing is written.
 
-import { ImageError, type Image, consumerName, ingestId } from '@backing-image/core'
+import { ImageError, type Image, ingestId } from '@backing-image/core'
 import {
   type Consumer,
   type ExistingImage,
@@ -19,6 +19,7 @@ import { readText } from './body.ts'
 import type { Call, Env } from './front.ts'
 import { readName } from './images.ts'
 import { isDocument, parseDocument } from './manifest.ts'
+import { imageNamed, nameInLonghorn } from './registered.ts'
 import { unsupportedMedia } from './problem.ts'
 import { readChoice, readQuery, readSelection } from './query.ts'
 import { type Front, mediaType } from './upload.ts'
@@ -36,7 +37,7 @@ export function addConsumerRoutes(app: Hono<Env>, front: Front): void {
   app.get('/v1/backing-images/:name/preflight', async (c) => {
     const image = await readyImage(c, front, readQuery(c, 'version'))
     const data = await Promise.all(
-      looks(front, image).map(async (look) => ({
+      (await looks(front, image)).map(async (look) => ({
         ...look,
         ...(await renditionOf(c, front, image, look)),
       })),
@@ -50,12 +51,12 @@ export function addConsumerRoutes(app: Hono<Env>, front: Front): void {
     const { namespace, fromBackup } = query
     if (namespace !== undefined) assertNamespace(namespace)
     const image = await readyImage(c, front, query)
-    const look = looks(front, image).find(({ consumer }) => consumer === takers[kind])
+    const look = (await looks(front, image)).find(({ consumer }) => consumer === takers[kind])
     const { url, sha512 } = await renditionOf(c, front, image, look)
     if (url === null) throw unsigned()
     const manifest = manifestOf(
       kind,
-      { ...image, name: consumerName(image.name, image.version), url, sha512 },
+      { ...image, name: await nameInLonghorn(front, image), url, sha512 },
       {
         ...(namespace !== undefined && { namespace }),
         ...(fromBackup !== undefined && { fromBackup }),
@@ -78,18 +79,10 @@ export function addConsumerRoutes(app: Hono<Env>, front: Front): void {
     }
     const value = parseDocument(await readText(c, front.config.idleTimeoutMs), type)
     const name = backingImageOf(value)
-    const image = name === undefined ? undefined : await findImage(front, name)
+    const image = name === undefined ? undefined : await imageNamed(front, name)
     const { problems } = checkStorageClass(value, image && (await asRegistered(c, front, image)))
     return c.json({ valid: problems.length === 0, problems })
   })
-}
-
-/** An image that goes by that name in Longhorn; undefined where there is none. */
-async function findImage({ store }: Front, name: string): Promise<Image | undefined> {
-  const all = await store.list()
-  return all.find(
-    (image) => image.state === 'ready' && consumerName(image.name, image.version) === name,
-  )
 }
 
 async function readyImage(
@@ -103,7 +96,7 @@ async function readyImage(
 
 /** As Longhorn has it when it was made by our manifest. */
 async function asRegistered(c: Call, front: Front, image: Image): Promise<ExistingImage> {
-  const look = looks(front, image).find(({ consumer }) => consumer === 'longhorn-v1')
+  const look = (await looks(front, image)).find(({ consumer }) => consumer === 'longhorn-v1')
   const { url, sha512 } = await renditionOf(c, front, image, look)
   return {
     sourceType: 'download',
@@ -114,13 +107,17 @@ async function asRegistered(c: Call, front: Front, image: Image): Promise<Existi
   }
 }
 
-function looks(front: Front, image: Image): Preflight[] {
+async function looks(front: Front, image: Image): Promise<Preflight[]> {
   const { config, signer } = front
   const { format } = image
   const isUnsigned = signer.path(ingestId(image.name, image.uuid), fileName(image)) === undefined
   const { publicUrl } = config
   return preflight(
-    { ...image, format: format === '' ? 'raw' : format },
+    {
+      ...image,
+      format: format === '' ? 'raw' : format,
+      nameInLonghorn: await nameInLonghorn(front, image),
+    },
     { isUnsigned, ...(publicUrl !== undefined && { publicUrl }) },
   )
 }

@@ -22,7 +22,7 @@ export async function createFromDocument(c: Call, front: Front): Promise<Respons
   const requestId = c.get('requestId')
   const about = { requestId, name, version, uuid, sourceType, parameters }
   front.log.info(about, created ? 'job accepted' : 'the job is there already')
-  const view = viewOf(image, base, front.signer)
+  const view = viewOf(image, base, front)
   return c.json(view, created ? 202 : 200, { Location: view.links.self })
 }
 

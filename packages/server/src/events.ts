@@ -27,7 +27,7 @@ export function addEventRoute(app: Hono<Env>, front: Front): void {
     if (c.req.method === 'HEAD') return c.body(null, 200, headers)
     const base = baseUrl(c, front.config)
     const format = (event: StoreEvent): string => {
-      if (event.kind === 'image') return line('image', viewOf(event.image, base, front.signer))
+      if (event.kind === 'image') return line('image', viewOf(event.image, base, front))
       return line('deleted', { name: event.name, version: event.version })
     }
     const write = (text: string) => {

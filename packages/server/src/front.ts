@@ -4,8 +4,8 @@ import type { HttpBindings } from '@hono/node-server'
 import type { Context } from 'hono'
 import type { Logger } from 'pino'
 import type { ImageStore, SourceType } from '@backing-image/core'
-import type { LonghornClient } from '@backing-image/longhorn'
 import type { Config } from './config.ts'
+import type { Longhorn } from './longhorn.ts'
 import type { Metrics } from './metrics.ts'
 import type { Health } from './ready.ts'
 
@@ -15,8 +15,7 @@ export interface Deps {
   log: Logger
   metrics: Metrics
   health: Health
-  /** The Longhorn of LONGHORN_API_URL, where that is set. */
-  longhorn?: LonghornClient
+  longhorn: Longhorn
   /** The source types that this server can fetch from by itself. */
   sourceTypes: readonly SourceType[]
   /** Of this program, for /openapi.json. */

@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { follow } from './abort.ts'
 import { readText } from './body.ts'
 import type { Call, Env } from './front.ts'
+import { removeEverywhere } from './removal.ts'
 import { badToken, decodeToken, encodeToken, pageMax, pageUsual } from './page-token.ts'
 import { invalid } from './problem.ts'
 import { onlyOnce, readChoice, readCount, readQueries, readQuery, readSelection } from './query.ts'
@@ -18,8 +19,7 @@ const states = ['pending', 'starting', 'in-progress', 'ready', 'failed', 'unknow
 
 export function addImageRoutes(app: Hono<Env>, front: Front): void {
   const { store } = front
-  const view = (c: Call, image: Image): ImageView =>
-    viewOf(image, baseUrl(c, front.config), front.signer)
+  const view = (c: Call, image: Image): ImageView => viewOf(image, baseUrl(c, front.config), front)
   const page = (c: Call, images: readonly Image[], next: string | null): Response =>
     c.json({ data: images.map((image) => view(c, image)), continue: next })
 
@@ -82,8 +82,10 @@ export function addImageRoutes(app: Hono<Env>, front: Front): void {
 
   app.delete('/v1/backing-images/:name', async (c) => {
     const name = readName(c)
-    const { version } = readSelection(readQuery(c, 'version'))
-    await store.remove(name, version === undefined ? {} : { version })
+    const query = readQuery(c, 'version', 'force')
+    const { version } = readSelection(query)
+    const isForced = readChoice('force', query.force ?? 'false', ['true', 'false']) === 'true'
+    await removeEverywhere(front, name, { isForced, ...(version !== undefined && { version }) })
     front.log.info({ requestId: c.get('requestId'), name, version }, 'image deleted')
     return c.body(null, 204)
   })

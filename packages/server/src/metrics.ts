@@ -3,6 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client'
 import type { Bytes, Reason } from '@backing-image/core'
+import type { LonghornReport } from '@backing-image/longhorn'
 
 const prefix = 'backing_image_manager_'
 /** From a small file to a large image over a slow line. */
@@ -80,6 +81,23 @@ export class Metrics {
   /** How the storage is measured when somebody asks, by kind. */
   measureStorageBy(count: Count): void {
     this.#gauge('storage_bytes', 'kind', 'Bytes in the storage, as GET /v1/usage has them.', count)
+  }
+
+  /** What is told of Longhorn when somebody asks. */
+  watchLonghornBy(look: () => Pick<LonghornReport, 'status' | 'images'>): void {
+    const up: Gauge = new Gauge({
+      name: `${prefix}longhorn_up`,
+      help: 'Whether the Longhorn API answers: 1, or 0.',
+      registers: [this.#registry],
+      collect: () => up.set(look().status === 'ok' ? 1 : 0),
+    })
+    const help = 'Images that Longhorn knows or should know, by the state that they have there.'
+    this.#gauge(
+      'longhorn_images',
+      'state',
+      help,
+      async () => new Map(Object.entries(look().images)),
+    )
   }
 
   beginIngest(sourceType: string): IngestTiming {

@@ -50,6 +50,11 @@ export const consumerSchemas: Record<string, Schema> = {
   }),
 }
 
+const disks: Schema = {
+  ...object({ disks: { type: 'array', items: text, minItems: 1, maxItems: 100 } }),
+  additionalProperties: false,
+}
+
 /** `which` are the parameters that choose the image. */
 export function consumerRoutes(which: object[]): Record<string, object> {
   return {
@@ -60,6 +65,17 @@ export function consumerRoutes(which: object[]): Record<string, object> {
         responses: {
           200: json('One entry a consumer.', 'Preflight'),
           ...problems(400, ...guarded, 404, 412, 500, 503),
+        },
+      },
+    },
+    '/v1/backing-images/{name}/cleanup': {
+      post: {
+        summary: "Drop Longhorn's copies on some disks, but never the last ready one.",
+        parameters: which,
+        requestBody: { required: true, content: { 'application/json': { schema: disks } } },
+        responses: {
+          200: json('The image.', 'Image'),
+          ...problems(400, ...guarded, 404, 412, 413, 500, 503),
         },
       },
     },

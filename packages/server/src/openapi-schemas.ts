@@ -120,6 +120,21 @@ const image = object(
           'URL_SIGNING_KEY.',
       ),
     }),
+    longhorn: say(
+      {
+        type: 'object',
+        additionalProperties: object({
+          name: say(text, 'What it is called there; empty when it is not known there.'),
+          state: say(text, 'ready, as soon as one copy is; what else docs/api.md lists.'),
+          message: text,
+          disks: {
+            type: 'object',
+            additionalProperties: object({ state: text, progress: count, message: text }),
+          },
+        }),
+      },
+      'What each cluster that shares this store makes of it, by cluster.',
+    ),
   },
   ['packed', 'rollbackOf'],
 )
@@ -190,8 +205,27 @@ const readiness = object(
     lastCheckAt: { type: ['string', 'null'], format: 'date-time' },
     lastCheckMs: { type: ['integer', 'null'] },
     message: text,
+    longhorn: object({
+      cluster: text,
+      url: text,
+      register: { type: 'string', enum: ['all', 'labelled', 'off'] },
+      status: { type: 'string', enum: ['ok', 'unavailable', 'unknown'] },
+      isLeading: say({ type: 'boolean' }, 'Whether this is the server that registers.'),
+      message: text,
+      since: { type: 'string', format: 'date-time' },
+      images: say({ type: 'object', additionalProperties: count }, 'How many, by state there.'),
+    }),
   },
-  ['backend', 'capabilities', 'findings', 'writable', 'lastCheckAt', 'lastCheckMs', 'message'],
+  [
+    'longhorn',
+    'backend',
+    'capabilities',
+    'findings',
+    'writable',
+    'lastCheckAt',
+    'lastCheckMs',
+    'message',
+  ],
 )
 
 export const schemas: Record<string, Schema> = {

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { suite } from 'uvu'
 import { ImageStore, reasons } from '@backing-image/core'
 import { MemoryBackend } from '@backing-image/core/testing'
+import { StatusBoard } from '@backing-image/longhorn'
 import { pino } from 'pino'
 import { createApp } from './app.ts'
 import { variableNames } from './config.ts'
@@ -24,6 +25,7 @@ async function routes(): Promise<string[]> {
     log: pino({ enabled: false }),
     metrics: new Metrics(),
     health: new Health({ store, backend }),
+    longhorn: { board: new StatusBoard(store.clusters) },
     sourceTypes: [],
     version: '0',
   })
@@ -75,12 +77,13 @@ openapi('docs/api.md lists every variable, and says which are secrets', async ()
 })
 
 openapi(
-  'uploads tell of a deletion meanwhile and only documents know force; files tell of a bad name',
+  'uploads tell of a deletion meanwhile; documents and deletions know force; files tell of a bad name',
   () => {
     const { paths } = openapiDocument('0')
     const text = (path: string) => JSON.stringify(paths[path])
     assert.match(text('/v1/backing-images'), '"force"')
-    assert.not.match(text('/v1/backing-images/{name}'), '"force"')
+    assert.match(text('/v1/backing-images/{name}'), /"delete".*"force"/)
+    assert.not.match(text('/v1/backing-images/{name}'), /"put".*"force".*"delete"/)
     assert.match(text('/v1/backing-images'), /"post".*"404"/)
     assert.match(text('/v1/backing-images/{name}'), /"put".*"404".*"get"/)
     assert.match(text('/files/{id}/{signature}/{filename}'), '"400"')

@@ -138,8 +138,12 @@ const imageRoutes = {
       responses: { 200: json('The image.', 'Image'), ...problems(400, ...guarded, 404, 500, 503) },
     },
     delete: {
-      summary: 'Delete all versions, or one; cancels work in flight.',
-      parameters: [nameInPath, version],
+      summary: 'Delete all versions, or one, here and in Longhorn; cancels work in flight.',
+      parameters: [
+        nameInPath,
+        version,
+        query('force', { type: 'boolean' }, 'true: Longhorn is not asked, and keeps what it has.'),
+      ],
       responses: {
         204: { description: 'It is gone.' },
         ...problems(400, ...guarded, 404, 409, 500, 503),

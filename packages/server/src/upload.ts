@@ -196,7 +196,7 @@ export async function ingest(c: Call, front: Front, upload: Upload): Promise<Res
       { requestId, name, version, uuid, size, format, sha512, created, seconds },
       created ? 'image stored' : 'image was stored already',
     )
-    const view = viewOf(image, baseUrl(c, front.config), front.signer)
+    const view = viewOf(image, baseUrl(c, front.config), front)
     return c.json(view, created ? 201 : 200, { Location: view.links.self })
   } catch (error) {
     const seconds = timing.end('failed')

@@ -2,8 +2,9 @@
 
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
-import type { Image } from '@backing-image/core'
+import type { Image, ImageStatus } from '@backing-image/core'
 import { ingestId } from '@backing-image/core'
+import type { StatusBoard } from '@backing-image/longhorn'
 import type { Config } from './config.ts'
 import type { Call } from './front.ts'
 import type { FileSigner } from './signature.ts'
@@ -16,9 +17,19 @@ export interface Links {
   file: string | null
 }
 
-export type ImageView = Image & { links: Links }
+export type ImageView = Image & {
+  links: Links
+  /** What the clusters that share this store make of it, by cluster. */
+  longhorn: Record<string, ImageStatus>
+}
 
-export function viewOf(image: Image, base: string, signer: FileSigner): ImageView {
+/** What a view is made with. */
+export interface Viewing {
+  signer: FileSigner
+  longhorn: { board: Pick<StatusBoard, 'of'> }
+}
+
+export function viewOf(image: Image, base: string, { signer, longhorn }: Viewing): ImageView {
   const { name, version, uuid, state } = image
   const path = `${base}/v1/backing-images/${name}`
   // A rollback shares its uuid with the version that it points at.
@@ -31,6 +42,7 @@ export function viewOf(image: Image, base: string, signer: FileSigner): ImageVie
       download: `${path}/download?version=${version}`,
       file: file === undefined ? null : `${base}${file}`,
     },
+    longhorn: longhorn.board.of(image),
   }
 }
 

@@ -9,7 +9,7 @@ import { type Readable, addAbortSignal } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { rootCertificates } from 'node:tls'
 import { asError } from '@backing-image/core'
-import type { ClientConfig } from '../config.ts'
+import type { ClientConfig } from '../client-config.ts'
 import { CommandError } from './terminal.ts'
 
 /** A connection over which nothing moves for so long is given up; a disk may take its time to sync. */

@@ -8,7 +8,7 @@ import type { Logger } from 'pino'
 import { openBackend, placeOf } from '../backends.ts'
 import { type Config, ConfigError, readConfig } from '../config.ts'
 import { createLog } from '../log.ts'
-import { openLonghorn } from '../longhorn.ts'
+import { obstaclesOf, openLonghorn, startLonghorn } from '../longhorn.ts'
 import { Metrics } from '../metrics.ts'
 import { Health, type HealthReport } from '../ready.ts'
 import { scrubOptions } from '../scrub.ts'
@@ -52,20 +52,22 @@ async function serve(terminal: Terminal): Promise<void> {
   const backend = await openBackend(config, (text) => log.warn(text))
   try {
     const metrics = new Metrics()
-    const longhorn = openLonghorn(config)
-    const sources = openSources(config, longhorn)
+    const client = openLonghorn(config)
+    const sources = openSources(config, client)
     const store = await ImageStore.open(backend, {
       onProblem: tellProblems(log),
       pulls: pullOptions(config, sources, { log, metrics }),
       scrub: scrubOptions(config, log),
     })
+    let stopLonghorn = async (): Promise<void> => {}
     try {
       const health = new Health({ store, backend, onChange: (now) => tellHealth(log, now) })
       await health.start()
       const { version } = terminal
       const sourceTypes = sourceTypesOf(sources)
-      const parts = { store, config, log, metrics, health, version, sourceTypes }
-      const deps = { ...parts, ...(longhorn && { longhorn }) }
+      const longhorn = await startLonghorn(config, client, { store, log })
+      stopLonghorn = async () => await longhorn.stop()
+      const deps = { store, config, log, metrics, health, longhorn, version, sourceTypes }
       const server = await startServer(deps).catch((error: unknown) => {
         throw explained(error, config)
       })
@@ -79,7 +81,8 @@ async function serve(terminal: Terminal): Promise<void> {
       await server.close(config.shutdownGraceMs)
       await stopped
     } finally {
-      longhorn?.close()
+      await unlessHung(stopLonghorn())
+      client?.close()
       await unlessHung(store.close())
     }
   } finally {
@@ -138,8 +141,12 @@ function report(log: Logger, config: Config, server: RunningServer): void {
   if (config.apiToken === undefined && !isLoopback(config.host)) {
     log.warn('API_TOKEN is not set: everyone who reaches this address may read, write and delete')
   }
-  if (longhorn) log.info({ apiUrl: longhorn.apiUrl }, 'LONGHORN_API_URL is set; not used yet')
-  else log.info('LONGHORN_API_URL is not set: the integration with Longhorn is off')
+  if (longhorn) {
+    const { apiUrl, cluster, register } = longhorn
+    log.info({ apiUrl, cluster, register }, 'images are made known to Longhorn')
+    const obstacles = register === 'off' ? [] : obstaclesOf(config)
+    if (obstacles.length > 0) log.warn({ cluster }, `nothing is registered: ${obstacles.join(' ')}`)
+  } else log.info('LONGHORN_API_URL is not set: the integration with Longhorn is off')
 }
 
 /** What is well needs no word: `doctor` and /ready have it all. */

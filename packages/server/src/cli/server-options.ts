@@ -3,7 +3,7 @@
 
 import { assertName } from '@backing-image/core'
 import { type Command, InvalidArgumentError } from 'commander'
-import { readClientConfig } from '../config.ts'
+import { readClientConfig } from '../client-config.ts'
 import { Client } from './client.ts'
 import { type Terminal, UsageError } from './terminal.ts'
 

@@ -8,7 +8,7 @@ import { type Backend, type Image, ImageStore } from '@backing-image/core'
 import { MemoryBackend } from '@backing-image/core/testing'
 import { pino } from 'pino'
 import type { Config } from '../config.ts'
-import { openLonghorn } from '../longhorn.ts'
+import { openLonghorn, startLonghorn } from '../longhorn.ts'
 import { Metrics } from '../metrics.ts'
 import { Health, type HealthReport } from '../ready.ts'
 import { scrubOptions } from '../scrub.ts'
@@ -74,8 +74,8 @@ export async function servingOn<B extends Backend>(
     { level: 'debug' },
     { write: (line: string) => lines.push(JSON.parse(line) as Record<string, unknown>) },
   )
-  const longhorn = openLonghorn(config)
-  const sources = openSources(config, longhorn)
+  const client = openLonghorn(config)
+  const sources = openSources(config, client)
   const pulls = pullOptions(config, sources, { log, metrics })
   const scrub = scrubOptions(config, log)
   const problems: Error[] = []
@@ -84,8 +84,10 @@ export async function servingOn<B extends Backend>(
   const health = new Health({ store, backend, intervalMs: 200 })
   await health.start()
   const sourceTypes = sourceTypesOf(sources)
-  const parts = { store, config, log, metrics, health, sourceTypes, version: '0.0.0-test' }
-  const deps = { ...parts, ...(longhorn && { longhorn }) }
+  const intervals = { roundMost: 100, roundLeast: 10, poll: 200, retry: { first: 20, most: 100 } }
+  const longhorn = await startLonghorn(config, client, { store, log, intervals })
+  const version = '0.0.0-test'
+  const deps = { store, config, log, metrics, health, longhorn, sourceTypes, version }
   const started = await startServer(deps, options)
   return {
     url: started.url,
@@ -98,7 +100,8 @@ export async function servingOn<B extends Backend>(
     keys: (prefix = '') => keysOf(backend, prefix),
     close: async (graceMs = 0) => {
       await started.close(graceMs)
-      longhorn?.close()
+      await longhorn.stop()
+      client?.close()
       await store.close()
     },
   }
