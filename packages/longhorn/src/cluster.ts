@@ -75,7 +75,8 @@ export class Cluster {
   #since = new Date()
   #lookedAtMs = -Infinity
   #told = { text: '', atMs: -Infinity }
-  #wake = (): void => {}
+  #isWoken = false
+  #interrupt = (): void => {}
   #running: Promise<unknown> | undefined
 
   constructor(options: ClusterOptions) {
@@ -142,6 +143,7 @@ export class Cluster {
     const { signal } = this.#stopping
     const { roundLeast, roundMost } = this.#intervals
     while (!signal.aborted) {
+      this.#isWoken = false
       try {
         await this.#round()
       } catch (error) {
@@ -149,14 +151,26 @@ export class Cluster {
         if (error instanceof LonghornError) this.#lost(error)
         else this.#options.onProblem(asError(error))
       }
-      await this.#pause(roundLeast)
-      const woken = new Promise<void>((resolve) => (this.#wake = resolve))
-      await Promise.race([this.#pause(roundMost - roundLeast), woken])
+      await pause(roundLeast, undefined, { signal }).catch(() => {})
+      await this.#untilWoken(roundMost - roundLeast)
     }
   }
 
-  async #pause(timeMs: number): Promise<void> {
-    await pause(timeMs, undefined, { signal: this.#stopping.signal }).catch(() => {})
+  /** Something has changed: the next round begins soon. */
+  #wake(): void {
+    this.#isWoken = true
+    this.#interrupt()
+  }
+
+  async #untilWoken(timeMostMs: number): Promise<void> {
+    if (this.#isWoken) return
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, timeMostMs)
+      this.#interrupt = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
   }
 
   async #round(): Promise<void> {

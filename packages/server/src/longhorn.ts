@@ -30,12 +30,17 @@ export interface Longhorn {
 export async function startLonghorn(
   config: Config,
   client: LonghornClient | undefined,
-  { store, log, intervals }: Pick<ClusterOptions, 'intervals'> & { store: ImageStore; log: Logger },
+  {
+    store,
+    log,
+    onProblem,
+    intervals,
+  }: Pick<ClusterOptions, 'intervals' | 'onProblem'> & {
+    store: ImageStore
+    log: Logger
+  },
 ): Promise<Longhorn & { stop(): Promise<void> }> {
   const board = new StatusBoard(store.clusters)
-  const onProblem = (error: Error): void => {
-    log.warn({ message: error.message }, 'what Longhorn knows could not be looked at or kept')
-  }
   if (!client || !config.longhorn) {
     const refresh = async (): Promise<void> => {
       await board.refresh().catch((error: unknown) => onProblem(asError(error)))

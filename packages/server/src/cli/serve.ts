@@ -54,8 +54,9 @@ async function serve(terminal: Terminal): Promise<void> {
     const metrics = new Metrics()
     const client = openLonghorn(config)
     const sources = openSources(config, client)
+    const onProblem = tellProblems(log)
     const store = await ImageStore.open(backend, {
-      onProblem: tellProblems(log),
+      onProblem,
       pulls: pullOptions(config, sources, { log, metrics }),
       scrub: scrubOptions(config, log),
     })
@@ -65,7 +66,7 @@ async function serve(terminal: Terminal): Promise<void> {
       await health.start()
       const { version } = terminal
       const sourceTypes = sourceTypesOf(sources)
-      const longhorn = await startLonghorn(config, client, { store, log })
+      const longhorn = await startLonghorn(config, client, { store, log, onProblem })
       stopLonghorn = async () => await longhorn.stop()
       const deps = { store, config, log, metrics, health, longhorn, version, sourceTypes }
       const server = await startServer(deps).catch((error: unknown) => {

@@ -84,8 +84,8 @@ export async function servingOn<B extends Backend>(
   const health = new Health({ store, backend, intervalMs: 200 })
   await health.start()
   const sourceTypes = sourceTypesOf(sources)
-  const intervals = { roundMost: 100, roundLeast: 10, poll: 200, retry: { first: 20, most: 100 } }
-  const longhorn = await startLonghorn(config, client, { store, log, intervals })
+  const intervals = { roundMost: 2500, roundLeast: 10, poll: 200, retry: { first: 20, most: 100 } }
+  const longhorn = await startLonghorn(config, client, { store, log, onProblem, intervals })
   const version = '0.0.0-test'
   const deps = { store, config, log, metrics, health, longhorn, sourceTypes, version }
   const started = await startServer(deps, options)
