@@ -2,6 +2,7 @@
 
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import { ImageError, assertName } from '@backing-image/core'
+import { LonghornError } from '@backing-image/longhorn'
 import { randomUUID } from 'node:crypto'
 import { Hono, type MiddlewareHandler } from 'hono'
 import { Access, requireAccess } from './access.ts'
@@ -14,6 +15,7 @@ import { createFromDocument } from './create.ts'
 import type { Call, Deps, Env } from './front.ts'
 import { Gate } from './gate.ts'
 import { addImageRoutes } from './images.ts'
+import { addLonghornRoutes } from './longhorn-images.ts'
 import { isDocument } from './manifest.ts'
 import { addLonghornRoutes } from './registered.ts'
 import { uploadForm } from './multipart.ts'
@@ -203,7 +205,8 @@ function answerError(c: Call, deps: Deps, outages: Seldom, error: Error): Respon
   const id = c.get('requestId')
   const problem = problemOf(error, id)
   deps.metrics.error(problem.code)
-  const isOutage = problem.code === 'storage_unavailable'
+  // Longhorn that is away says nothing of the storage.
+  const isOutage = problem.code === 'storage_unavailable' && !(error instanceof LonghornError)
   if (isOutage) deps.health.suspect()
   const kept = isOutage ? outages.next() : 0
   if (problem.status >= 500 && kept !== undefined) {

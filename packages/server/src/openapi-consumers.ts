@@ -38,12 +38,36 @@ const problem = object({
   message: say(text, 'What to do.'),
 })
 
+const diskFile = object({
+  state: say(text, "Longhorn's own word."),
+  progress: { type: 'integer', minimum: 0, maximum: 100 },
+  message: text,
+})
+
+const longhornImage = object({
+  name: text,
+  sourceType: text,
+  size: count,
+  virtualSize: count,
+  currentChecksum: say(text, 'SHA-512 as hex; empty as long as no copy is ready.'),
+  state: {
+    type: 'string',
+    enum: ['pending', 'in-progress', 'ready', 'failed', 'deleting', 'unknown'],
+  },
+  disks: say(
+    { type: 'object', additionalProperties: diskFile },
+    'Its copies, by the UUID of the disk.',
+  ),
+  isOurs: say({ type: 'boolean' }, 'Whether Longhorn has it from this server.'),
+})
+
 export const consumerSchemas: Record<string, Schema> = {
   Preflight: object({
     name: nameSchema,
     version: versionSchema,
     data: { type: 'array', items: look },
   }),
+  LonghornImages: object({ data: { type: 'array', items: longhornImage } }),
   StorageClassCheck: object({
     valid: { type: 'boolean' },
     problems: { type: 'array', items: problem },
@@ -95,6 +119,15 @@ export function consumerRoutes(which: object[]): Record<string, object> {
         responses: {
           200: { description: 'As YAML.', content: { 'application/yaml': { schema: text } } },
           ...problems(400, ...guarded, 404, 412, 500, 503),
+        },
+      },
+    },
+    '/v1/longhorn/backing-images': {
+      get: {
+        summary: 'All that the Longhorn of LONGHORN_API_URL has, in name order.',
+        responses: {
+          200: json('As it is now.', 'LonghornImages'),
+          ...problems(400, ...guarded, 412, 500, 503),
         },
       },
     },

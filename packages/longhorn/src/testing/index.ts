@@ -1,3 +1,4 @@
-// What tests of other rooms need of this one.
+// What tests of other packages need of Longhorn: a stand-in for its API.
 
 export * from './stand-in.ts'
+export * from './stand-in-image.ts'
