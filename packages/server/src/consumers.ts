@@ -25,6 +25,21 @@ import { readChoice, readQuery, readSelection } from './query.ts'
 import { type Front, mediaType } from './upload.ts'
 import { alignedFileName, baseUrl, fileName } from './view.ts'
 
+/** What the preflight of an image answers. */
+export interface PreflightView {
+  name: string
+  version: string
+  data: (Preflight & Rendition)[]
+}
+
+/** What is to be fetched, and from where. */
+interface Rendition {
+  /** Null where there is no key to sign it with. */
+  url: string | null
+  size: number
+  sha512: string
+}
+
 /** Who takes what a manifest says; of others there is nothing to say before. */
 const takers: Partial<Record<ManifestKind, Consumer>> = {
   BackingImage: 'longhorn-v1',
@@ -42,7 +57,8 @@ export function addConsumerRoutes(app: Hono<Env>, front: Front): void {
         ...(await renditionOf(c, front, image, look)),
       })),
     )
-    return c.json({ name: image.name, version: image.version, data })
+    const { name, version } = image
+    return c.json({ name, version, data } satisfies PreflightView)
   })
 
   app.get('/v1/backing-images/:name/manifest', async (c) => {
@@ -122,13 +138,12 @@ async function looks(front: Front, image: Image): Promise<Preflight[]> {
   )
 }
 
-/** What is to be fetched, and from where; no URL where there is no key to sign it with. */
 async function renditionOf(
   c: Call,
   { store, signer, config }: Front,
   image: Image,
   look: Preflight | undefined,
-): Promise<{ url: string | null; size: number; sha512: string }> {
+): Promise<Rendition> {
   const { name, uuid } = image
   const isAligned = look?.rendition === 'aligned'
   const { image: found } = await store.openFile(name, uuid, isAligned)

@@ -57,14 +57,30 @@ export class Client {
 
   /** The JSON of a successful answer, undefined when it has no body; else throws a RequestError. */
   async json<T>(method: string, path: string, body?: unknown): Promise<T> {
-    const text = body === undefined ? undefined : JSON.stringify(body)
+    if (body !== undefined) return await this.send(method, path, { text: JSON.stringify(body) })
+    const request = this.#start(method, path, { accept: 'application/json' })
+    request.end()
+    return await this.#parse(await this.#succeeded(await this.#answer(request)))
+  }
+
+  /** The same for a body that is a text already, JSON unless another `type` is given. */
+  async send<T>(
+    method: string,
+    path: string,
+    { text, type = 'application/json' }: { text: string; type?: string },
+  ): Promise<T> {
     const request = this.#start(method, path, {
       accept: 'application/json',
-      ...(text === undefined ? {} : { 'content-type': 'application/json' }),
-      ...(text === undefined ? {} : { 'content-length': Buffer.byteLength(text) }),
+      'content-type': type,
+      'content-length': Buffer.byteLength(text),
     })
     request.end(text)
     return await this.#parse(await this.#succeeded(await this.#answer(request)))
+  }
+
+  /** The text of a successful answer; else throws a RequestError. */
+  async text(path: string): Promise<string> {
+    return await this.#read(await this.open('GET', path))
   }
 
   /** A successful answer whose body is left to the caller; else throws a RequestError. */
@@ -148,7 +164,7 @@ export class Client {
   async #succeeded(message: IncomingMessage): Promise<IncomingMessage> {
     const status = message.statusCode ?? 0
     if (status >= 200 && status < 300) return message
-    const text = await this.#text(message)
+    const text = await this.#read(message)
     message.destroy()
     const detail = detailOf(text) ?? `${this.url} answered ${status}.`
     // What the server can not know: how this program is given its token.
@@ -157,7 +173,7 @@ export class Client {
   }
 
   async #parse<T>(message: IncomingMessage): Promise<T> {
-    const text = await this.#text(message)
+    const text = await this.#read(message)
     try {
       return JSON.parse(text === '' ? 'null' : text)
     } catch {
@@ -166,7 +182,7 @@ export class Client {
     }
   }
 
-  async #text(message: IncomingMessage): Promise<string> {
+  async #read(message: IncomingMessage): Promise<string> {
     const chunks: Uint8Array[] = []
     let length = 0
     try {

@@ -2,9 +2,8 @@
 
 import type { Command } from 'commander'
 import type { ImageView } from '../view.ts'
-import type { Client } from './client.ts'
+import { ended, failureOf } from './ended.ts'
 import { type Form, outputOption, printImage } from './output.ts'
-import { startProgress } from './progress.ts'
 import * as common from './server-options.ts'
 import { CommandError, type Terminal } from './terminal.ts'
 
@@ -62,27 +61,7 @@ export function addCreate(group: Command, terminal: Terminal): void {
       const image = options.wait ? await ended(client, accepted, terminal) : accepted
       printImage(terminal, options.output, image)
       if (image.state === 'failed') {
-        throw new CommandError(`${name} has failed: ${image.message || 'no reason is known.'}`)
+        throw new CommandError(`${name} has failed: ${failureOf(image)}`)
       }
     })
-}
-
-/** The same ingest when it is ready or failed. */
-async function ended(client: Client, accepted: ImageView, terminal: Terminal): Promise<ImageView> {
-  const { name, uuid } = accepted
-  // Somebody who watches wants to see it move.
-  const wait = terminal.stderr.isTTY === true ? '1' : '60'
-  const progress = startProgress(terminal, accepted.size || undefined, accepted.processedSize)
-  let image = accepted
-  try {
-    while (image.state !== 'ready' && image.state !== 'failed') {
-      const path = common.imagePath(name, { uuid, wait })
-      const next: ImageView = await client.json('GET', path)
-      progress.add(next.processedSize - image.processedSize)
-      image = next
-    }
-  } finally {
-    progress.stop()
-  }
-  return image
 }

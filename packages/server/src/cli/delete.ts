@@ -10,6 +10,7 @@ interface Options {
   name?: string
   uuid?: string
   version?: string
+  force?: true
 }
 
 export function addDelete(group: Command, terminal: Terminal): void {
@@ -18,6 +19,8 @@ export function addDelete(group: Command, terminal: Terminal): void {
     .argument('[name]', 'the image')
     .option('--uuid <uuid>', 'only the version with this uuid')
     .option('--version <version>', 'only this version')
+    .option('--force', "leave Longhorn's copies of it where they are")
+    .addHelpText('after', helpText)
     .action(async (given: string | undefined, options: Options, command: Command) => {
       const [name] = nameAnd(options.name, [given])
       const client = clientOf(command, terminal)
@@ -26,9 +29,17 @@ export function addDelete(group: Command, terminal: Terminal): void {
         uuid === undefined
           ? options.version
           : await versionOf(client, { name, uuid, version: options.version })
-      await client.json('DELETE', imagePath(name, { version }))
+      await client.json('DELETE', imagePath(name, { version, force: options.force && 'true' }))
     })
 }
+
+const helpText = `
+What is registered in Longhorn goes there too, and is refused as long as a volume uses it, or Longhorn can
+not be asked. With --force it goes here alone: Longhorn keeps what it has, and can not fetch it again.
+
+Examples:
+  $ backing-image-manager backing-image delete debian --version 1
+  $ backing-image-manager backing-image delete debian --force`
 
 /**
  * The one version that a uuid means. The server deletes by version: where that would take more than

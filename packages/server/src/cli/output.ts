@@ -127,7 +127,7 @@ function packedText({ packed }: ImageView): string {
   return `${compression}, ${size} bytes, SHA-256 ${checksums.sha256}`
 }
 
-function stateOf({ state, progress }: ImageView): string {
+export function stateOf({ state, progress }: ImageView): string {
   return state === 'in-progress' ? `${state} ${progress}%` : state
 }
 
@@ -138,7 +138,7 @@ function pairs(record: Parameters): string {
 }
 
 /** Without lines and colours: what is printed can be cut, searched and pasted. */
-function plainTable(head: string[] = []): Table.Table {
+export function plainTable(head: string[] = []): Table.Table {
   const edges = ['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left']
   const lines = ['bottom-right', 'left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid']
   return new Table({

@@ -4,13 +4,18 @@
 import { asError } from '@backing-image/core'
 import { Command, CommanderError } from 'commander'
 import { ConfigError } from '../config.ts'
+import { addCheck } from './check.ts'
+import { addCleanup } from './cleanup.ts'
 import { addCreate } from './create.ts'
 import { addDelete } from './delete.ts'
 import { addDoctor } from './doctor.ts'
 import { addDownload } from './download.ts'
 import { addGet } from './get.ts'
 import { addHealth } from './health.ts'
+import { addImport } from './import.ts'
 import { addList } from './list.ts'
+import { addManifest } from './manifest.ts'
+import { addPreflight } from './preflight.ts'
 import { addRollback } from './rollback.ts'
 import { addScrub } from './scrub.ts'
 import { addServe } from './serve.ts'
@@ -68,6 +73,11 @@ function createProgram(terminal: Terminal): Command {
   addDownload(group, terminal)
   addRollback(group, terminal)
   addDelete(group, terminal)
+  addManifest(group, terminal)
+  addPreflight(group, terminal)
+  addCheck(group, terminal)
+  addImport(group, terminal)
+  addCleanup(group, terminal)
   addScrub(program, terminal)
   addDoctor(program, terminal)
   addHealth(program, terminal)
@@ -96,4 +106,5 @@ Examples:
   $ backing-image-manager backing-image upload debian debian-12.qcow2 --checksum sha256:8a2d...
   $ backing-image-manager backing-image list
   $ backing-image-manager backing-image download debian -o debian.qcow2
+  $ backing-image-manager backing-image manifest debian --kind StorageClass | kubectl apply -f -
   $ backing-image-manager backing-image --url https://images.example.org get debian -o yaml`
