@@ -23,16 +23,19 @@ const batchMost = 100
 /** Prints what became of each; throws in the end when one has failed. */
 export async function importAll(
   client: Client,
-  { wait, output }: { wait: boolean; output?: Form },
+  options: { label?: Record<string, string>; wait: boolean; output?: Form },
   terminal: Terminal,
 ): Promise<void> {
+  const { wait, output, label } = options
   const { data } = await client.json<LonghornImagesView>('GET', '/v1/longhorn/backing-images')
   const wanted = data.filter(({ state, isOurs }) => state === 'ready' && !isOurs)
   const outcomes: Outcome[] = []
   for (let first = 0; first < wanted.length; first += batchMost) {
     const begun: ImageView[] = []
     for (const { name, currentChecksum } of wanted.slice(first, first + batchMost)) {
-      const found = await settled(name, () => start(client, name, currentChecksum))
+      const found = await settled(name, () =>
+        start(client, name, { checksum: currentChecksum, label }),
+      )
       if ('result' in found) outcomes.push(found)
       else if (wait) begun.push(found)
       else outcomes.push({ name, result: 'accepted', message: `It becomes ${found.version}.` })
@@ -50,12 +53,22 @@ export async function importAll(
   if (outcomes.some(({ result }) => result === 'failed')) throw new CommandError(summary)
 }
 
+/** What an image that comes is to be, beside what Longhorn says of it. */
+interface Wish {
+  as?: string
+  checksum?: string
+  label?: Record<string, string> | undefined
+}
+
 /** Asks for one image; the same answer when it is there already, or on its way. */
-export async function begin(client: Client, name: string, as: string = name): Promise<ImageView> {
+export async function begin(client: Client, name: string, wish: Wish): Promise<ImageView> {
+  const { as = name, checksum = '', label } = wish
   return await client.json<ImageView>('POST', '/v1/backing-images', {
     name: as,
     sourceType: 'longhorn',
     parameters: { 'backing-image': name },
+    ...(checksum === '' ? {} : { checksum }),
+    ...(label === undefined ? {} : { labels: label }),
   })
 }
 
@@ -69,12 +82,12 @@ async function settled<T>(name: string, work: () => Promise<T>): Promise<T | Out
 }
 
 /** The image that the server works on, or why there is none to work on. */
-async function start(client: Client, name: string, checksum: string): Promise<ImageView | Outcome> {
+async function start(client: Client, name: string, wish: Wish): Promise<ImageView | Outcome> {
   // Also an older version: what came from it since is newer than what Longhorn has.
   const same = (await versionsOf(client, name)).find(
-    ({ state, currentChecksum }) => state === 'ready' && currentChecksum === checksum,
+    ({ state, currentChecksum }) => state === 'ready' && currentChecksum === wish.checksum,
   )
-  if (!same) return await begin(client, name)
+  if (!same) return await begin(client, name, wish)
   return { name, result: 'skipped', message: `Version ${same.version} has these bytes.` }
 }
 

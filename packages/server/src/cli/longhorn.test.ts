@@ -1,6 +1,7 @@
 // The commands that need a Longhorn, against a server that answers as the API would.
 
 import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
 import { type IncomingMessage, type Server, createServer } from 'node:http'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -167,10 +168,19 @@ commands(
       'GET /v1/longhorn/backing-images': [200, { data: [listed('fine')] }],
       'POST /v1/backing-images': [202, image('fine', { state: 'pending', version: '4' })],
     }
-    const { code, stdout } = await ask('import', '--all', '--no-wait', '-o', 'table')
+    const args = ['--all', '--label', 'longhorn=off', '--no-wait', '-o', 'table']
+    const { code, stdout } = await ask('import', ...args)
     assert.is(code, 0)
     assert.match(stdout, /^NAME +RESULT +MESSAGE\nfine +accepted +It becomes 4\.\n/)
     assert.match(stdout, /\n0 imported, 1 accepted\.\n$/)
+    // With the checksum it is not taken for what was imported before Longhorn's was replaced.
+    assert.equal(asked.at(-1)?.body, {
+      name: 'fine',
+      sourceType: 'longhorn',
+      parameters: { 'backing-image': 'fine' },
+      checksum: 'a'.repeat(128),
+      labels: { longhorn: 'off' },
+    })
     const unset = { detail: 'LONGHORN_API_URL is not set.' }
     answers = { 'GET /v1/longhorn/backing-images': [412, unset] }
     const off = await ask('import', '--all')
@@ -185,6 +195,18 @@ commands('import: --all goes with no name, and no name with nothing', async () =
     assert.equal([code, stdout], [2, ''])
   }
   assert.equal(asked, [])
+})
+
+commands('what docs/longhorn.md would have operators type is understood', async () => {
+  const guide = await readFile(new URL('../../../../docs/longhorn.md', import.meta.url), 'utf8')
+  const lines = guide.replaceAll(/\\\n */g, '').match(/^backing-image-manager .*$/gm) ?? []
+  assert.ok(lines.length > 10, `only ${lines.length} commands`)
+  for (const line of lines) {
+    const [command = ''] = line.split(' | ')
+    const { code, stderr } = await ask(...command.split(' ').slice(2))
+    // There is no such image, or file: but nothing is wrong with the words.
+    assert.is(code, 1, `${line}: ${stderr}`)
+  }
 })
 
 commands.run()
