@@ -17,7 +17,7 @@ import { Gate } from './gate.ts'
 import { addImageRoutes } from './images.ts'
 import { addLonghornRoutes } from './longhorn-images.ts'
 import { isDocument } from './manifest.ts'
-import { addLonghornRoutes } from './registered.ts'
+import { addCleanupRoute } from './registered.ts'
 import { uploadForm } from './multipart.ts'
 import { openapiDocument } from './openapi.ts'
 import { ErrorWithHeaders, invalid, problemOf, problemResponse } from './problem.ts'
@@ -95,6 +95,7 @@ export function createApp(deps: Deps): Hono<Env> {
   addBlocksRoute(app, front)
   addConsumerRoutes(app, front)
   addLonghornRoutes(app, front)
+  addCleanupRoute(app, front)
   addEventRoute(app, front)
   addScrubRoutes(app, front)
   addUsageRoute(app, front)

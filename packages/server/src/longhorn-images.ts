@@ -1,9 +1,7 @@
 // What the Longhorn that this server knows has, for those who would bring it here.
 
-import { ImageError } from '@backing-image/core'
 import {
   type DiskFile,
-  type LonghornClient,
   type LonghornImage,
   type OverallState,
   overallState,
@@ -11,6 +9,7 @@ import {
 import type { Hono } from 'hono'
 import type { Env } from './front.ts'
 import { readQuery } from './query.ts'
+import { notConfigured } from './registered.ts'
 import type { Front } from './upload.ts'
 
 /** What `GET /v1/longhorn/backing-images` answers, in name order. */
@@ -37,21 +36,13 @@ export function addLonghornRoutes(app: Hono<Env>, { longhorn, config }: Front): 
   const { publicUrl } = config
   app.get('/v1/longhorn/backing-images', async (c) => {
     readQuery(c)
-    const images = await known(longhorn).list()
+    if (!longhorn.client) throw notConfigured()
+    const images = await longhorn.client.list()
     const data = images
       .map((image) => viewOf(image, publicUrl))
       .toSorted((a, b) => (a.name < b.name ? -1 : 1))
     return c.json({ data } satisfies LonghornImagesView, 200, { 'Cache-Control': 'no-store' })
   })
-}
-
-function known(longhorn: LonghornClient | undefined): LonghornClient {
-  if (longhorn) return longhorn
-  throw new ImageError(
-    'failed_precondition',
-    'LONGHORN_API_URL is not set: this server knows no Longhorn. It is like ' +
-      'http://longhorn-backend.longhorn-system:9500.',
-  )
 }
 
 function viewOf(image: LonghornImage, publicUrl: string | undefined): LonghornImageView {

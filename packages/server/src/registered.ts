@@ -14,7 +14,7 @@ import { baseUrl, viewOf } from './view.ts'
 
 const cleanupBody = z.strictObject({ disks: z.array(z.string().min(1).max(253)).min(1).max(100) })
 
-export function addLonghornRoutes(app: Hono<Env>, front: Front): void {
+export function addCleanupRoute(app: Hono<Env>, front: Front): void {
   app.post('/v1/backing-images/:name/cleanup', async (c) => {
     const image = await imageOf(c, front)
     const { disks } = await readDisks(c, front)
@@ -85,6 +85,7 @@ function nameOf({ longhorn, config }: Known, { image, sequence }: Published): st
 export function notConfigured(): ImageError {
   return new ImageError(
     'failed_precondition',
-    'LONGHORN_API_URL is not set: this server knows no Longhorn.',
+    'LONGHORN_API_URL is not set: this server knows no Longhorn. It is like ' +
+      'http://longhorn-backend.longhorn-system:9500.',
   )
 }
