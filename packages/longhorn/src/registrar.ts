@@ -16,6 +16,7 @@ import {
 import type { LonghornClient } from './client.ts'
 import { LonghornError } from './failure.ts'
 import { longhornNames } from './name.ts'
+import { placementOf } from './placement.ts'
 import { foreign, nothing, statusOf } from './registered.ts'
 import type { LonghornImage } from './resource.ts'
 import { Retries } from './retries.ts'
@@ -130,7 +131,7 @@ export class Registrar {
     } catch (error) {
       if (error instanceof LonghornError && error.isTransient) throw error
       if (this.#options.signal.aborted) throw error
-      return this.#retries.failed(id, known?.registeredAs ?? '', wordsOf(error, image))
+      return this.#retries.failed(id, known?.registeredAs ?? '', wordsOf(error))
     }
   }
 
@@ -221,7 +222,7 @@ export class Registrar {
     const restMs = this.#madeAtMs + createIntervalMs - performance.now()
     if (restMs > 0) await pause(restMs, undefined, { signal })
     this.#madeAtMs = performance.now()
-    const { minNumberOfCopies, nodeSelector, diskSelector, dataEngine } = image
+    const placement = placementOf(image)
     const made = await client
       .create(
         {
@@ -229,10 +230,7 @@ export class Registrar {
           sourceType: 'download',
           parameters: { url },
           expectedChecksum: sha512,
-          minNumberOfCopies,
-          nodeSelector,
-          diskSelector,
-          dataEngine,
+          ...placement,
         },
         signal,
       )
@@ -256,10 +254,9 @@ export class Registrar {
   }
 }
 
-function wordsOf(error: unknown, { dataEngine }: Image): string {
+function wordsOf(error: unknown): string {
   const { message } = asError(error)
-  if (!isImageError(error)) return message
-  return dataEngine === 'v2' && /\bv2\b/.test(message)
+  return /\bv2 backing image is not supported\b/.test(message)
     ? `${message} Fill a volume by CDI instead: backing-image manifest NAME --kind DataVolume.`
     : message
 }

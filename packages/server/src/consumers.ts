@@ -11,6 +11,7 @@ import {
   backingImageOf,
   manifestKinds,
   manifestOf,
+  placementOf,
   preflight,
 } from '@backing-image/longhorn'
 import type { Hono } from 'hono'
@@ -72,7 +73,7 @@ export function addConsumerRoutes(app: Hono<Env>, front: Front): void {
     if (url === null) throw unsigned()
     const manifest = manifestOf(
       kind,
-      { ...image, name: await nameInLonghorn(front, image), url, sha512 },
+      { ...image, ...placementOf(image), name: await nameInLonghorn(front, image), url, sha512 },
       {
         ...(namespace !== undefined && { namespace }),
         ...(fromBackup !== undefined && { fromBackup }),
@@ -119,7 +120,7 @@ async function asRegistered(c: Call, front: Front, image: Image): Promise<Existi
     parameters: url === null ? {} : { url },
     expectedChecksum: sha512,
     currentChecksum: sha512,
-    dataEngine: image.dataEngine,
+    dataEngine: placementOf(image).dataEngine,
   }
 }
 
@@ -131,6 +132,7 @@ async function looks(front: Front, image: Image): Promise<Preflight[]> {
   return preflight(
     {
       ...image,
+      ...placementOf(image),
       format: format === '' ? 'raw' : format,
       nameInLonghorn: await nameInLonghorn(front, image),
     },
