@@ -9,7 +9,7 @@ import { ImageError, asError, isImageError } from './errors.ts'
 import type { StoreEvents } from './event.ts'
 import type { Hasher } from './hasher.ts'
 import { type Image, imageOfJob, imageOfRecord, nextVersion } from './image.ts'
-import { joinLabels } from './labels.ts'
+import { joinCopies, joinLabels } from './labels.ts'
 import { bytesKey, layoutVersion } from './layout.ts'
 import type { Lookup } from './lookup.ts'
 import { endOf } from './outcome.ts'
@@ -181,7 +181,9 @@ export class Intake {
         ...description,
         ...(told.parameters && { parameters: told.parameters, asked: description.parameters }),
         labels: joinLabels(description.labels, told.labels ?? {}),
+        ...joinCopies(description, told.copies),
         ...facts,
+        warnings: [...facts.warnings, ...(told.warnings ?? [])],
         layout: layoutVersion,
         id: freshId(),
         name,

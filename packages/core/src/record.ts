@@ -11,11 +11,15 @@ import { layoutVersion } from './layout.ts'
 /** Records of these versions of the layout are read. */
 const layoutsRead: readonly number[] = [1, layoutVersion]
 
-/** Where an image came from: Longhorn's words, and `rollback` is not one: it keeps its version's. */
+/**
+ * Where an image came from: Longhorn's words, and our own for what comes from there or from another
+ * manager. `rollback` is not one: it keeps its version's.
+ */
 export const sourceTypes = [
   'download',
   'upload',
   'export-from-volume',
+  'longhorn',
   'sync',
   'restore',
   'clone',

@@ -9,6 +9,9 @@ import { readChoice, readQuery } from './query.ts'
 import { type Front, mediaType, mustBeNew } from './upload.ts'
 import { baseUrl, viewOf } from './view.ts'
 
+/** What only a Longhorn can give. */
+const ofLonghorn = ['longhorn', 'export-from-volume']
+
 /** Handles POST /v1/backing-images with JSON or YAML: 202 with the job, or 200 with what it equals. */
 export async function createFromDocument(c: Call, front: Front): Promise<Response> {
   const { force = 'false' } = readQuery(c, 'force')
@@ -58,6 +61,12 @@ function unavailable(
     return invalid(`An upload brings its bytes along instead of a document: ${upload}`)
   }
   const given = JSON.stringify(sourceType.slice(0, 80))
+  if (ofLonghorn.includes(sourceType)) {
+    return invalid(
+      `The source type ${given} brings images from Longhorn; set LONGHORN_API_URL to where its API is, ` +
+        'such as http://longhorn-backend:9500.',
+    )
+  }
   const isKnown = sourceTypes.some((each) => each === sourceType)
   return invalid(
     `The source type ${given} is ${isKnown ? 'not available in this version' : 'not known'}. Known ` +

@@ -15,14 +15,14 @@ import {
   SyncSource,
   sourceTypes,
 } from '@backing-image/core'
-import type { LonghornClient } from '@backing-image/longhorn'
+import { ImportSource, type LonghornClient } from '@backing-image/longhorn'
 import type { Logger } from 'pino'
 import type { Config } from './config.ts'
 import type { Metrics } from './metrics.ts'
 import { SourceSecrets } from './source-secrets.ts'
 
 /** `longhorn` is where volumes are exported, and images imported, from. */
-export function openSources(config: Config, _longhorn?: LonghornClient): Sources {
+export function openSources(config: Config, longhorn?: LonghornClient): Sources {
   const { extraCaFile, httpProxy: http, httpsProxy: https, noProxy: no } = config
   const rules = new AddressRules(config.downloads)
   const fetcher = new Fetcher({
@@ -36,6 +36,7 @@ export function openSources(config: Config, _longhorn?: LonghornClient): Sources
   return {
     download: new DownloadSource({ fetcher, rules, credentialOf }),
     sync: new SyncSource({ fetcher, rules, credentialOf }),
+    ...(longhorn && { longhorn: new ImportSource({ client: longhorn }) }),
   }
 }
 

@@ -4,7 +4,7 @@
 import type { Bytes } from '../backend.ts'
 import { ImageError } from '../errors.ts'
 import type { ImageFormat } from '../format.ts'
-import type { Parameters } from '../record.ts'
+import type { Description, Parameters } from '../record.ts'
 import type { Rooms } from '../rooms.ts'
 
 /** What an earlier attempt, here or elsewhere, has left: bytes from the beginning of one edition. */
@@ -30,6 +30,8 @@ export interface Order {
   onTrouble: (error: Error) => void
 }
 
+export type Copies = Pick<Description, 'minNumberOfCopies' | 'nodeSelector' | 'diskSelector'>
+
 /** A source that is ready to give. Who does not read `bytes` to their end leaves them by `return()`. */
 export interface Opening {
   /** Of the whole, when known. */
@@ -45,13 +47,17 @@ export interface Opening {
   labels?: Record<string, string>
   /** What the record is to say of the source: as they are shown, and what was left to it filled in. */
   parameters?: Parameters
+  /** How many copies there are to be, and where; taken where the request leaves it open. */
+  copies?: Copies
+  /** Sentences for people, beside those of the inspection. */
+  warnings?: string[]
   /** What comes compressed is unpacked on the way; absent: it is refused. */
   decompress?: 'auto'
   bytes: Bytes
 }
 
 /** What a source says of an image, for its record. */
-export type Told = Pick<Opening, 'labels' | 'parameters'>
+export type Told = Pick<Opening, 'labels' | 'parameters' | 'copies' | 'warnings'>
 
 export interface Source {
   /** Throws `invalid_argument` for what can be told from the parameters before anything is fetched. */

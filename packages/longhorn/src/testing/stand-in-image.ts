@@ -75,6 +75,24 @@ function assertUrl(text: string): void {
   if (isLoopback) throw new Error(`the host of ${text} is a loopback address`)
 }
 
+/** One that is there, with a copy on one disk. */
+export function readyImage(
+  name: string,
+  bytes: Buffer,
+  changes: Partial<StandInImage> = {},
+): StandInImage {
+  const checksum = createHash('sha512').update(bytes).digest('hex')
+  return {
+    ...assertNew({ name, sourceType: 'upload', minNumberOfCopies: 1 }),
+    size: bytes.length,
+    virtualSize: bytes.length,
+    currentChecksum: checksum,
+    disks: { 'disk-1': { dataEngine: 'v1', state: 'ready', progress: 100, message: '' } },
+    bytes,
+    ...changes,
+  }
+}
+
 /** As the API gives it (contract §7, "Resource JSON"). */
 export function resourceOf(image: StandInImage, base: string): object {
   const { disks, bytes: _, ...others } = image

@@ -54,6 +54,10 @@ export class LonghornStandIn {
   fault: (request: SeenRequest) => StandInFault | undefined = () => undefined
   /** What a volume of that name has, for exports. */
   readonly volumes: Map<string, Buffer> = new Map()
+  /** What comes of a packed file, and whether the connection breaks then. */
+  payload: (name: string, packed: Buffer) => { sent: Buffer; isBroken?: boolean } = (_, sent) => ({
+    sent,
+  })
   isPushing = true
   readonly #server: Server
   readonly #sockets = new WebSocketServer({ noServer: true })
@@ -129,7 +133,8 @@ export class LonghornStandIn {
       )
       if (Buffer.isBuffer(answer)) {
         response.writeHead(200, { 'content-type': 'application/octet-stream' })
-        return void response.end(gzipSync(answer))
+        const { sent, isBroken = false } = this.payload(name ?? '', gzipSync(answer))
+        return void (isBroken ? response.write(sent, () => response.destroy()) : response.end(sent))
       }
       response.writeHead(200, { 'content-type': 'application/json' })
       response.end(answer === undefined ? '' : JSON.stringify(answer))

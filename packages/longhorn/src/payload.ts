@@ -1,0 +1,62 @@
+// The bytes of an image that Longhorn has: its API sends them packed by gzip, without a length, and when
+// it fails on the way it ends as if all were well (contract §2.5). What comes is held against what it told.
+
+import type { IncomingMessage } from 'node:http'
+import { type Opening, asError, unpackGzip } from '@backing-image/core'
+import type { LonghornClient } from './client.ts'
+import { LonghornError } from './failure.ts'
+import type { LonghornImage } from './resource.ts'
+
+/** An image that is ready, as a source gives it. Only gzip of the API is unpacked, not what is in it. */
+export function openingOf(
+  client: LonghornClient,
+  image: LonghornImage,
+  signal: AbortSignal,
+): Opening {
+  const { size, currentChecksum, minNumberOfCopies, nodeSelector, diskSelector } = image
+  return {
+    size,
+    // There are no ranges: what breaks off begins anew.
+    offset: 0,
+    expected: [`sha512:${currentChecksum}`],
+    copies: { minNumberOfCopies, nodeSelector, diskSelector },
+    bytes: payloadOf(client, image, signal),
+  }
+}
+
+/**
+ * Asks for the bytes when the first of them is wanted. Throws `unavailable` where not exactly those that
+ * were told of come: the next try may do better. Sparse volumes pack so well that no ratio is too high;
+ * their length is the limit.
+ */
+export async function* payloadOf(
+  client: LonghornClient,
+  { name, size }: LonghornImage,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let message: IncomingMessage | undefined
+  let bytes = 0
+  try {
+    message = await client.download(name, signal)
+    for await (const chunk of unpackGzip(message, signal)) {
+      bytes += chunk.length
+      if (bytes > size) break
+      yield chunk
+    }
+  } catch (error) {
+    signal.throwIfAborted()
+    throw error instanceof LonghornError ? error : brokeOff(name, error, asError(error).message)
+  } finally {
+    message?.destroy()
+  }
+  if (bytes === size) return
+  const came = bytes > size ? 'more' : `only ${bytes}`
+  throw brokeOff(name, undefined, `it told of ${size} bytes, and ${came} came`)
+}
+
+function brokeOff(name: string, cause: unknown, why: string): LonghornError {
+  return new LonghornError(`Longhorn did not give ${name} whole: ${why.replace(/\.$/, '')}.`, {
+    code: 'unavailable',
+    cause,
+  })
+}
