@@ -1,6 +1,7 @@
 // The way out: cancels the work, removes the records, then the bytes that no record names any more.
 
 import { ImageError } from './errors.ts'
+import type { Job } from './claim.ts'
 import { type Grounds, type Marked, markBytes, markBytesOf, removeMarked } from './bytes.ts'
 import { assertName, assertVersion, recordKey } from './layout.ts'
 import { readRecord } from './publish.ts'
@@ -10,12 +11,14 @@ import type { Rooms } from './rooms.ts'
 
 /**
  * Deletes one version, or everything that a name has at this moment; a publish that starts later
- * survives. Returns the versions that went; rejects with `not_found` when there is none.
+ * survives. Returns the versions that went; rejects with `not_found` when there is none. `onCancelled` is
+ * told of work of other processes.
  */
 export async function removeImage(
   rooms: Rooms,
   name: string,
   version: string | undefined,
+  onCancelled: (job: Job) => void = () => {},
 ): Promise<string[]> {
   assertName(name)
   if (version !== undefined) assertVersion(version)
@@ -48,7 +51,11 @@ export async function removeImage(
     oldestFirst.push(...late)
     kept = await removeRecords(rooms, late)
   }
-  for (const { uuid } of work) await jobs.remove(name, uuid)
+  for (const job of work) {
+    await jobs.remove(name, job.uuid)
+    // Its owner does what is to be done, if it still lives.
+    if (cancelled.has(job.uuid) && !job.mine) onCancelled(job)
+  }
   const gone = [...oldestFirst, ...work.map((job) => job.claim)]
   return [...new Set(gone.map((each) => each.version))]
 }

@@ -197,7 +197,10 @@ export class ImageStore {
 
   /** Deletes a version, or all of a name, and cancels its work in flight; `not_found` when absent. */
   async remove(name: string, select: { version?: string } = {}): Promise<void> {
-    const removed = await removeImage(this.#rooms, name, select.version)
+    const removed = await removeImage(this.#rooms, name, select.version, (job) => {
+      // Nobody waits for what is elsewhere; what goes wrong there is told.
+      if (this.#pulls.isPull(job)) void this.#pulls.clearUp(job)
+    })
     this.#lookup.forgetJobs()
     for (const version of removed) this.#events.deleted(name, version)
   }

@@ -75,6 +75,7 @@ export class Succession {
       await pulls.takeOver(job)
       return
     }
+    if (pulls.isPull(job)) await pulls.clearUp(job)
     const failed = await settle(rooms, job)
     if (failed) events.image(imageOfJob(failed))
   }

@@ -42,7 +42,9 @@ export class ImportSource implements Source {
     const name = nameIn(parameters)
     const waiting = { ...this.#patience, signal, onTrouble }
     const image = await untilReady(() => this.#client.get(name, signal), waiting)
-    return openingOf(this.#client, image, signal)
+    const { minNumberOfCopies, nodeSelector, diskSelector } = image
+    const copies = { minNumberOfCopies, nodeSelector, diskSelector }
+    return { ...openingOf(this.#client, image, signal), copies }
   }
 }
 

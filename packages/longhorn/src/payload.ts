@@ -13,13 +13,12 @@ export function openingOf(
   image: LonghornImage,
   signal: AbortSignal,
 ): Opening {
-  const { size, currentChecksum, minNumberOfCopies, nodeSelector, diskSelector } = image
+  const { size, currentChecksum } = image
   return {
     size,
     // There are no ranges: what breaks off begins anew.
     offset: 0,
     expected: [`sha512:${currentChecksum}`],
-    copies: { minNumberOfCopies, nodeSelector, diskSelector },
     bytes: payloadOf(client, image, signal),
   }
 }

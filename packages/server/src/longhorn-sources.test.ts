@@ -1,10 +1,12 @@
 // Images that come from Longhorn, as a client of the server asks for them.
 
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
+import { Web } from '@backing-image/core/testing'
 import { LonghornStandIn, readyImage } from '@backing-image/longhorn/testing'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { type Reply, type Serving, type Viewed, ask, askJson, serving } from './testing/serving.ts'
+import { type Reply, type Serving, type Viewed, ask, askJson } from './testing/serving.ts'
+import { eventually, serving } from './testing/serving.ts'
 
 const sources = suite('images from Longhorn')
 
@@ -79,6 +81,92 @@ spec:
       const { body: bytes } = await ask(server, 'GET', `/v1/backing-images/${image.name}/download`)
       assert.ok(bytes.equals(disk))
     }
+  }),
+)
+
+const guide = (spec: string): string => `apiVersion: longhorn.io/v1beta2
+kind: BackingImage
+metadata:
+  name: bi-example
+  namespace: longhorn-system
+spec:
+${spec}`
+
+sources(
+  'a manifest of an export works as it stands, and leaves nothing in Longhorn',
+  facing(async (server, standIn) => {
+    standIn.volumes.set('test', disk)
+    const manifest = guide(`  sourceType: export-from-volume
+  sourceParameters:
+    volume-name: test
+    export-type: raw
+  minNumberOfCopies: 2
+  nodeSelector:
+    - "node1"
+  diskSelector:
+    - "disk1"
+`)
+    const { status, location } = await post(server, manifest)
+    assert.is(status, 202)
+    const image = await ended(server, location)
+    assert.is(image.state, 'ready', image.message)
+    const { sourceType, parameters, minNumberOfCopies, nodeSelector, diskSelector } = image
+    assert.equal([sourceType, minNumberOfCopies], ['export-from-volume', 2])
+    assert.equal([nodeSelector, diskSelector], [['node1'], ['disk1']])
+    assert.equal(parameters, { 'volume-name': 'test', 'export-type': 'raw' })
+    const { body } = await ask(server, 'GET', '/v1/backing-images/bi-example/download')
+    assert.ok(body.equals(disk))
+    await eventually(() => standIn.images.size === 0)
+    assert.is(standIn.count('POST', /./), 1)
+  }),
+)
+
+sources(
+  'a manifest of a download works as it stands',
+  facing(async (server) => {
+    const web = await Web.start()
+    const url = web.serve('/parrot.raw', disk).href
+    const manifest = guide(`  sourceType: download
+  sourceParameters:
+    url: ${url}
+  checksum: ${createHash('sha512').update(disk).digest('hex')}
+  nodeSelector:
+    - "node1"
+  diskSelector:
+    - "disk1"
+`)
+    const { status, location } = await post(server, manifest)
+    assert.is(status, 202)
+    const image = await ended(server, location)
+    assert.is(image.state, 'ready', image.message)
+    await web.stop()
+  }),
+)
+
+sources(
+  'a delete of what Longhorn is still exporting removes that, too',
+  facing(async (server, standIn) => {
+    standIn.volumes.set('test', disk)
+    standIn.exporting = async () => await new Promise(() => {})
+    const parameters = { 'volume-name': 'test' }
+    const document = { name: 'golden', sourceType: 'export-from-volume', parameters }
+    assert.is((await post(server, document)).status, 202)
+    await eventually(() => standIn.images.size === 1)
+    assert.is((await ask(server, 'DELETE', '/v1/backing-images/golden')).status, 204)
+    await eventually(() => standIn.images.size === 0)
+  }),
+)
+
+sources(
+  'a refusal of Longhorn is told in its words, in the image and in the log',
+  facing(async (server) => {
+    const parameters = { 'volume-name': 'none' }
+    const document = { name: 'golden', sourceType: 'export-from-volume', parameters }
+    const image = await ended(server, (await post(server, document)).location)
+    assert.is(image.state, 'failed')
+    assert.match(image.message, 'volumes.longhorn.io "none" not found')
+    const line = server.lines.find(({ msg }) => msg === 'job failed')
+    assert.match(String(line?.['message']), 'volumes.longhorn.io "none" not found')
   }),
 )
 

@@ -15,7 +15,7 @@ import {
   SyncSource,
   sourceTypes,
 } from '@backing-image/core'
-import { ImportSource, type LonghornClient } from '@backing-image/longhorn'
+import { ExportSource, ImportSource, type LonghornClient } from '@backing-image/longhorn'
 import type { Logger } from 'pino'
 import type { Config } from './config.ts'
 import type { Metrics } from './metrics.ts'
@@ -36,7 +36,10 @@ export function openSources(config: Config, longhorn?: LonghornClient): Sources 
   return {
     download: new DownloadSource({ fetcher, rules, credentialOf }),
     sync: new SyncSource({ fetcher, rules, credentialOf }),
-    ...(longhorn && { longhorn: new ImportSource({ client: longhorn }) }),
+    ...(longhorn && {
+      longhorn: new ImportSource({ client: longhorn }),
+      'export-from-volume': new ExportSource({ client: longhorn, sizeMax: config.imageBytesMax }),
+    }),
   }
 }
 

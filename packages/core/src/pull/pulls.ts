@@ -15,6 +15,8 @@ import type { Parameters } from '../record.ts'
 import { assertFree, assertRoom, assertStands, existsAlready, refuse } from '../refuse.ts'
 import { SameBytes, refuseTaken } from '../refuse.ts'
 import type { Rooms } from '../rooms.ts'
+import { lost, stopping } from './stopped.ts'
+import { type Clearance, clearUp, clearUpFailed, clearUpJob } from './clear-up.ts'
 import { type PullObserver, silent } from './observer.ts'
 import { pull } from './run.ts'
 import { isSameSource, sourceIdOf } from './same.ts'
@@ -174,6 +176,11 @@ export class Pulls {
     return true
   }
 
+  /** What was made elsewhere for a pull goes: it is over, and there is nobody else to do it. */
+  async clearUp(job: Job): Promise<void> {
+    await clearUpJob(this.#rooms, this.#options.sources, job)
+  }
+
   /** Stops what runs and what waits, and leaves it to whoever comes next: this process, started anew. */
   async stop(): Promise<void> {
     this.#isStopping = true
@@ -262,34 +269,24 @@ export class Pulls {
         onTrouble: (error) => observer.trouble(error),
       })
       const record = await this.#intake.publish(request, own, facts, signal, told)
+      // While the job is there: should this process stop, whoever ends the job does it.
+      await clearUp({ source, parameters, id: claim.uuid, signal, onTrouble: observer.trouble })
       await this.#intake.finish(own, record)
       observer.ready(imageOfRecord(record))
     } catch (error) {
-      await this.#leave(own, error)
+      await this.#leave(own, error, { source, parameters, onTrouble: observer.trouble })
       if (own.stopped === undefined || own.stopped === 'deleted') observer.failed(asError(error))
       else observer.left()
     }
   }
 
-  async #leave(own: OwnJob, error: unknown): Promise<void> {
+  async #leave(own: OwnJob, error: unknown, clearance: Clearance): Promise<void> {
     const { jobs, onProblem } = this.#rooms
     if (own.stopped === 'stopping') {
       await jobs.handOver(own).catch((problem: unknown) => onProblem(asError(problem)))
     } else {
+      await clearUpFailed(this.#rooms, own, clearance)
       await this.#intake.drop(own, error, { isPull: true })
     }
   }
-}
-
-function stopping(): ImageError {
-  return new ImageError('cancelled', 'The server is stopping.')
-}
-
-function lost({ name, claim }: Job): ImageError {
-  return new ImageError(
-    'failed_precondition',
-    `The server that was to fetch ${name} stopped, and this one can not go on with a source of type ` +
-      `${claim.description.sourceType}. Ask for it again.`,
-    { reason: 'storage_unavailable' },
-  )
 }

@@ -66,7 +66,15 @@ export interface Source {
   shown(parameters: Parameters): Parameters
   /** Rejects with SourceChanged where what was begun can not be gone on with. */
   open(order: Order): Promise<Opening>
+  /**
+   * Of a source that makes something elsewhere to fetch from: removes that, for the work has ended well,
+   * failed or was cancelled. It may have been done before, and there may be nothing.
+   */
+  clearUp?(ended: Ended): Promise<void>
 }
+
+/** Work that has ended; its parameters may be those that are shown. */
+export type Ended = Pick<Order, 'id' | 'parameters' | 'signal'>
 
 /** By source type. */
 export type Sources = { readonly [sourceType: string]: Source | undefined }

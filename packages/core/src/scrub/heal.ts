@@ -75,7 +75,8 @@ async function* copiesOf(context: ScrubContext, bytes: NamedBytes): AsyncGenerat
   for (const { sourceType, parameters } of bytes.records) {
     const source = context.sources[sourceType]
     const told = JSON.stringify([sourceType, parameters])
-    if (!source || asked.has(told) || isRedacted(parameters)) continue
+    // One that makes something elsewhere would make it of what is there now.
+    if (!source || source.clearUp || asked.has(told) || isRedacted(parameters)) continue
     asked.add(told)
     yield { what: `Its source (${sourceType})`, source, parameters }
   }

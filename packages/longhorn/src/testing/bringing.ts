@@ -6,6 +6,7 @@ import { type Image, ImageStore, type Parameters, type PullObserver } from '@bac
 import { type SourceType, readAll } from '@backing-image/core'
 import { MemoryBackend, MemoryStore } from '@backing-image/core/testing'
 import { LonghornClient } from '../client.ts'
+import { ExportSource, type ExportSourceOptions } from '../export-source.ts'
 import { ImportSource } from '../import-source.ts'
 import type { Patience } from '../until-ready.ts'
 import { LonghornStandIn } from './stand-in.ts'
@@ -15,11 +16,12 @@ export interface Bringing {
   client: LonghornClient
   medium: MemoryStore
   /** A server of its own process. */
-  open: (patience?: Partial<Patience>) => Promise<ImageStore>
+  open: (changes?: Partial<Patience & ExportSourceOptions>) => Promise<ImageStore>
   /** What went wrong and was tried again, or stayed behind. */
   troubles: Error[]
 }
 
+const sizeMax = 2 ** 30
 /** Nothing waits for long, and nothing is given up because this machine is slow. */
 const testPatience: Patience = {
   pollIntervalMs: { first: 1, most: 20 },
@@ -45,8 +47,12 @@ export function bringing(claim: (rig: Bringing) => Promise<void>): () => Promise
     }
     const open: Bringing['open'] = async (changes = {}) => {
       const patience = { ...testPatience, ...changes }
-      const sources = { longhorn: new ImportSource({ client, patience }) }
-      const pulls = { sources, atOnce: 4, sizeMax: 2 ** 30, attemptDelayMs: 1 }
+      const exporting = { client, sizeMax, patience, clearUpMaxMs: 60_000, ...changes }
+      const sources = {
+        longhorn: new ImportSource({ client, patience }),
+        'export-from-volume': new ExportSource(exporting),
+      }
+      const pulls = { sources, atOnce: 4, sizeMax, attemptDelayMs: 1 }
       const backend = new MemoryBackend({ shared: medium })
       const store = await ImageStore.open(backend, {
         pulls: { ...pulls, onPull: () => observer },
@@ -76,7 +82,7 @@ export interface Asked {
 export async function ask(store: ImageStore, name: string, asked: Asked): Promise<Image> {
   const { image } = await store.pull({
     name,
-    sizeMax: 2 ** 30,
+    sizeMax,
     description: {
       labels: {},
       dataEngine: 'v1',
@@ -105,5 +111,5 @@ export async function brought(store: ImageStore, name: string, asked: Asked): Pr
 
 export async function bytesOf(store: ImageStore, name: string): Promise<Buffer> {
   const opened = await store.open(name)
-  return await readAll(await opened.read(), 2 ** 30)
+  return await readAll(await opened.read(), sizeMax)
 }

@@ -27,7 +27,10 @@ const nameLengthMax = 40
 const usualCopies = 3
 
 /** Longhorn's checks of a new one (contract §7, "Checks on create"); throws what it says. */
-export function assertNew(body: unknown): StandInImage {
+export function assertNew(
+  body: unknown,
+  volumes: ReadonlyMap<string, Buffer> = new Map(),
+): StandInImage {
   const given = body as Partial<StandInImage>
   const name = corrected(given.name ?? '')
   const { sourceType = '', parameters = {}, dataEngine = 'v1', minNumberOfCopies = 0 } = given
@@ -42,6 +45,11 @@ export function assertNew(body: unknown): StandInImage {
   if (dataEngine === 'v2') throw new Error('v2 backing image is not supported')
   if (minNumberOfCopies < 0) throw new Error('minNumberOfCopies must be at least 1')
   if (sourceType === 'download') assertUrl(parameters['url'] ?? '')
+  if (sourceType === 'export-from-volume') {
+    const volume = parameters['volume-name'] ?? ''
+    if (!volumes.has(volume)) throw new Error(`volumes.longhorn.io "${volume}" not found`)
+    parameters['export-type'] ??= 'raw'
+  }
   return {
     name,
     uuid: createHash('sha256').update(`${name} ${Math.random()}`).digest('hex').slice(0, 8),

@@ -58,6 +58,8 @@ export class LonghornStandIn {
   payload: (name: string, packed: Buffer) => { sent: Buffer; isBroken?: boolean } = (_, sent) => ({
     sent,
   })
+  /** How an export goes, once it has begun: with what Longhorn says when it fails. */
+  exporting: (name: string) => Promise<string | undefined> = async () => undefined
   isPushing = true
   readonly #server: Server
   readonly #sockets = new WebSocketServer({ noServer: true })
@@ -168,7 +170,7 @@ export class LonghornStandIn {
   }
 
   #create(body: unknown): object {
-    const image = refusing(() => assertNew(body))
+    const image = refusing(() => assertNew(body, this.volumes))
     const { name } = image
     if (this.images.has(name)) {
       throw new Refusal(500, `backingimages.longhorn.io "${name}" already exists`)
@@ -196,10 +198,10 @@ export class LonghornStandIn {
       this.#isThere(image, { size: found.size, checksum: found.sha512 })
     }
     if (image.sourceType === 'export-from-volume') {
-      const bytes = this.volumes.get(image.parameters['volume-name'] ?? '')
-      if (!bytes) return
+      const bytes = this.volumes.get(image.parameters['volume-name'] ?? '') ?? Buffer.alloc(0)
       this.#tell(image, [first], { state: 'in-progress', progress: 50 })
-      await pause(20)
+      const message = await this.exporting(image.name)
+      if (message !== undefined) return this.#tell(image, [first], { state: 'failed', message })
       image.bytes = bytes
       const checksum = createHash('sha512').update(bytes).digest('hex')
       this.#isThere(image, { size: bytes.length, checksum })
