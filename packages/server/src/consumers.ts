@@ -112,7 +112,7 @@ async function readyImage(
 }
 
 /** As Longhorn has it when it was made by our manifest. */
-async function asRegistered(c: Call, front: Front, image: Image): Promise<ExistingImage> {
+export async function asRegistered(c: Call, front: Front, image: Image): Promise<ExistingImage> {
   const look = (await looks(front, image)).find(({ consumer }) => consumer === 'longhorn-v1')
   const { url, sha512 } = await renditionOf(c, front, image, look)
   return {

@@ -1,11 +1,13 @@
 // POST of a document: an image from a source that the server goes to by itself, as a job.
 
-import { ImageError, type IngestRequest, parseChecksum, sourceTypes } from '@backing-image/core'
+import { type Image, ImageError, type IngestRequest, parseChecksum } from '@backing-image/core'
+import { sourceTypes } from '@backing-image/core'
 import { readText } from './body.ts'
 import type { Call } from './front.ts'
 import { type Request, parseDocument, readRequest } from './manifest.ts'
 import { invalid } from './problem.ts'
 import { readChoice, readQuery } from './query.ts'
+import { isStorageClass, readStorageClass } from './storage-class.ts'
 import { type Front, mediaType, mustBeNew } from './upload.ts'
 import { baseUrl, viewOf } from './view.ts'
 
@@ -17,16 +19,24 @@ export async function createFromDocument(c: Call, front: Front): Promise<Respons
   const { force = 'false' } = readQuery(c, 'force')
   const isForced = readChoice('force', force, ['true', 'false']) === 'true'
   const text = await readText(c, front.config.idleTimeoutMs)
-  const asked = readRequest(parseDocument(text, mediaType(c)))
+  const document = parseDocument(text, mediaType(c))
   const base = baseUrl(c, front.config)
-  const request = { ...ingestRequest(asked, front, base), mustBeNew: mustBeNew(c) }
+  const meant = isStorageClass(document)
+    ? await readStorageClass(c, front, document)
+    : { request: readRequest(document) }
+  if ('image' in meant) return answer(c, front, meant.image)
+  const request = { ...ingestRequest(meant.request, front, base), mustBeNew: mustBeNew(c) }
   const { image, created } = await front.store.pull(request, { force: isForced })
   const { name, version, uuid, sourceType, parameters } = image
   const requestId = c.get('requestId')
   const about = { requestId, name, version, uuid, sourceType, parameters }
   front.log.info(about, created ? 'job accepted' : 'the job is there already')
-  const view = viewOf(image, base, front)
-  return c.json(view, created ? 202 : 200, { Location: view.links.self })
+  return answer(c, front, image, created)
+}
+
+function answer(c: Call, front: Front, image: Image, isNew = false): Response {
+  const view = viewOf(image, baseUrl(c, front.config), front)
+  return c.json(view, isNew ? 202 : 200, { Location: view.links.self })
 }
 
 function ingestRequest(asked: Request, front: Front, base: string): IngestRequest {

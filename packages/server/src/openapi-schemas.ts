@@ -164,6 +164,17 @@ const manifest = object({
   spec: object({ sourceType }),
 })
 
+const storageClass = object({
+  apiVersion: { const: 'storage.k8s.io/v1' },
+  kind: { const: 'StorageClass' },
+  metadata: object({ name: text }),
+  provisioner: { const: 'driver.longhorn.io' },
+  parameters: say(
+    { type: 'object', additionalProperties: text },
+    'With backingImage, and how to make it where it is missing.',
+  ),
+})
+
 const form: Schema = {
   type: 'object',
   properties: {
@@ -236,6 +247,7 @@ export const schemas: Record<string, Schema> = {
   }),
   Document: document,
   Manifest: manifest,
+  StorageClass: storageClass,
   Form: form,
   Rollback: { ...object({ version: versionSchema }), additionalProperties: false },
   Problem: problem,

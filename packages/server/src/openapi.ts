@@ -51,6 +51,8 @@ const downloadParameters = [
   syncHeader,
 ]
 
+const documents = [ref('Document'), ref('Manifest'), ref('StorageClass')]
+
 const handedOver = {
   description: 'To a link of the bucket, where S3_REDIRECT_DOWNLOADS is set.',
   headers: { Location: { schema: { type: 'string', format: 'uri' } } },
@@ -96,8 +98,8 @@ const imageRoutes = {
         required: true,
         content: {
           'multipart/form-data': { schema: ref('Form') },
-          'application/json': { schema: { anyOf: [ref('Document'), ref('Manifest')] } },
-          'application/yaml': { schema: { anyOf: [ref('Document'), ref('Manifest')] } },
+          'application/json': { schema: { anyOf: documents } },
+          'application/yaml': { schema: { anyOf: documents } },
         },
       },
       responses: {
