@@ -1,10 +1,11 @@
 // Images that come from Longhorn, as a client of the server asks for them.
 
 import { createHash, randomBytes } from 'node:crypto'
-import { Web } from '@backing-image/core/testing'
+import { MemoryBackend, Web } from '@backing-image/core/testing'
 import { LonghornStandIn, readyImage } from '@backing-image/longhorn/testing'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import type { Config } from './config.ts'
 import { type Reply, type Serving, type Viewed, ask, askJson } from './testing/serving.ts'
 import { eventually, serving } from './testing/serving.ts'
 
@@ -13,7 +14,7 @@ const sources = suite('images from Longhorn')
 const disk = Buffer.concat([Buffer.alloc(4096), randomBytes(500_224)])
 
 function facing(
-  claim: (server: Serving, standIn: LonghornStandIn) => Promise<void>,
+  claim: (server: Serving, standIn: LonghornStandIn, config: Partial<Config>) => Promise<void>,
 ): () => Promise<void> {
   return async () => {
     const standIn = await LonghornStandIn.start()
@@ -23,9 +24,10 @@ function facing(
       register: 'off',
       cluster: 'test',
     } as const
-    const server = await serving({ longhorn, idleTimeoutMs: 60_000 })
+    const config = { longhorn, idleTimeoutMs: 60_000 }
+    const server = await serving(config)
     try {
-      await claim(server, standIn)
+      await claim(server, standIn, config)
     } finally {
       await server.close()
       await standIn.stop()
@@ -154,6 +156,28 @@ sources(
     await eventually(() => standIn.images.size === 1)
     assert.is((await ask(server, 'DELETE', '/v1/backing-images/golden')).status, 204)
     await eventually(() => standIn.images.size === 0)
+  }),
+)
+
+sources(
+  'a server that is started anew goes on with the export that was begun',
+  facing(async (server, standIn, config) => {
+    standIn.volumes.set('test', disk)
+    let finish = (): void => {}
+    const finished = new Promise<undefined>((resolve) => (finish = () => resolve(undefined)))
+    standIn.exporting = async () => await finished
+    const parameters = { 'volume-name': 'test' }
+    const document = { name: 'golden', sourceType: 'export-from-volume', parameters }
+    const { location } = await post(server, document)
+    await eventually(() => standIn.images.size === 1)
+    await server.close()
+    const next = await serving(config, new MemoryBackend({ shared: server.backend.store }))
+    finish()
+    const image = await ended(next, location)
+    assert.is(image.state, 'ready', image.message)
+    await eventually(() => standIn.images.size === 0)
+    assert.is(standIn.count('POST', /./), 1)
+    await next.close()
   }),
 )
 

@@ -5,6 +5,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { readAll } from '../backend.ts'
 import { bytesKey, corruptKey, recordKey } from '../layout.ts'
+import type { Source } from '../pull/source.ts'
 import {
   Shelf,
   body,
@@ -150,6 +151,20 @@ heal(
     const shelf = new Shelf()
     const instance = await town.open(options(shelf))
     const image = await pulled(instance, 'jammy', 'http://there/a?token=REDACTED')
+    rot(town, bytesKey('jammy', image.uuid))
+    const report = await scrubbed(instance.store, { repair: true, steps: ['digests'] })
+    assert.is(report.findings[0]?.repair, 'failed')
+    assert.is(shelf.asked, 1)
+  }),
+)
+
+heal(
+  'a source that would make something elsewhere is not asked',
+  inTown(async (town) => {
+    const shelf: Shelf & Pick<Source, 'clearUp'> = new Shelf()
+    shelf.clearUp = async () => {}
+    const instance = await town.open(options(shelf))
+    const image = await pulled(instance, 'jammy')
     rot(town, bytesKey('jammy', image.uuid))
     const report = await scrubbed(instance.store, { repair: true, steps: ['digests'] })
     assert.is(report.findings[0]?.repair, 'failed')
