@@ -40,7 +40,7 @@ export class Succession {
   async look(): Promise<boolean> {
     const { rooms, pulls } = this.#parts
     const over = await this.#leases.expired(() => rooms.jobs.all())
-    const left = over.filter((job) => pulls.isPull(job) && !job.cancelled)
+    const left = over.filter((job) => pulls.mayTakeLong(job))
     for (const job of over) if (!left.includes(job)) await this.#settle(job)
     this.#takingOver ??= this.#takeOver(left).finally(() => (this.#takingOver = undefined))
     return over.length > 0

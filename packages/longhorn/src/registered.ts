@@ -1,6 +1,6 @@
 // What is said of an image that Longhorn knows, or should know.
 
-import type { ImageStatus, Registration } from '@backing-image/core'
+import type { Image, ImageStatus, Registration } from '@backing-image/core'
 import { type LonghornImage, overallState } from './resource.ts'
 
 /** As Longhorn has it under the name of the registration; undefined: it has none of that name. */
@@ -14,6 +14,11 @@ export function statusOf(
   if (image.parameters['url'] !== url) {
     return { ...nothing(name), state: 'conflict', message: foreign(name) }
   }
+  return statusOfCopies(image)
+}
+
+function statusOfCopies(image: LonghornImage): ImageStatus {
+  const { name } = image
   const disks = Object.fromEntries(
     Object.entries(image.disks).map(([disk, { state, progress, message }]) => [
       disk,
@@ -23,6 +28,20 @@ export function statusOf(
   const state = overallState(image)
   const failed = Object.values(disks).find((disk) => disk.state === 'failed' && disk.message !== '')
   return { name, state, message: state === 'ready' ? '' : (failed?.message ?? ''), disks }
+}
+
+/**
+ * Of an image that was imported from there, and is there still: it is known already, though nobody here
+ * made it known.
+ */
+export function originOf(
+  { sourceType, parameters, currentChecksum }: Image,
+  seen: ReadonlyMap<string, LonghornImage>,
+): ImageStatus | undefined {
+  const name = sourceType === 'longhorn' ? parameters['backing-image'] : undefined
+  const image = typeof name === 'string' ? seen.get(name) : undefined
+  if (!image || image.currentChecksum !== currentChecksum) return undefined
+  return { ...statusOfCopies(image), message: 'It was imported from there.' }
 }
 
 /** Without copies. */

@@ -17,7 +17,7 @@ import type { LonghornClient } from './client.ts'
 import { LonghornError } from './failure.ts'
 import { longhornNames } from './name.ts'
 import { placementOf } from './placement.ts'
-import { foreign, nothing, statusOf } from './registered.ts'
+import { foreign, nothing, originOf, statusOf } from './registered.ts'
 import type { LonghornImage } from './resource.ts'
 import { Retries } from './retries.ts'
 import { idOf } from './wanted.ts'
@@ -80,7 +80,7 @@ export class Registrar {
     for (const each of wanted) {
       const id = idOf(each.image)
       if (byId.get(id)?.retiredAt !== undefined) continue
-      images[id] ??= nothing('')
+      images[id] ??= originOf(each.image, seen) ?? nothing('')
       if (images[id].state === 'absent' || images[id].name === '') missing.push(each)
     }
     for (const each of missing) {

@@ -3,6 +3,7 @@
 
 import { createHash } from 'node:crypto'
 import { rawImage } from '@backing-image/core/testing'
+import { readyImage } from '@backing-image/longhorn/testing'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { becomes, clustered, knownOf } from './testing/longhorn.ts'
@@ -251,6 +252,27 @@ registering(
     longhorn.fault = () => undefined
     await becomes(server, 'debian', 'ready')
     assert.equal([...longhorn.images.keys()], ['debian'])
+  }),
+)
+
+registering(
+  'what was imported from there is not registered once more, but when it is gone there',
+  clustered(async ({ longhorn, open }) => {
+    const server = await open()
+    longhorn.images.set('theirs', readyImage('theirs', rawImage()))
+    const body = { name: 'ours', sourceType: 'longhorn', parameters: { 'backing-image': 'theirs' } }
+    const asked = await ask(server, 'POST', '/v1/backing-images', {
+      body: JSON.stringify(body),
+      headers: { 'content-type': 'application/json' },
+    })
+    assert.is(asked.status, 202)
+    const { name, message } = await becomes(server, 'ours', 'ready')
+    assert.equal([name, message], ['theirs', 'It was imported from there.'])
+    assert.equal([...longhorn.images.keys()], ['theirs'])
+    longhorn.images.delete('theirs')
+    longhorn.changed()
+    await eventually(() => longhorn.images.has('ours'))
+    assert.is((await becomes(server, 'ours', 'ready')).name, 'ours')
   }),
 )
 

@@ -176,6 +176,12 @@ export class Pulls {
     return true
   }
 
+  /** Whether there is more to do than to end it: it is to be gone on with, or something elsewhere to go. */
+  mayTakeLong(job: Job): boolean {
+    const source = this.#options.sources[job.claim.description.sourceType]
+    return this.isPull(job) && (!job.cancelled || source?.clearUp !== undefined)
+  }
+
   /** What was made elsewhere for a pull goes: it is over, and there is nobody else to do it. */
   async clearUp(job: Job): Promise<void> {
     await clearUpJob(this.#rooms, this.#options.sources, job)
