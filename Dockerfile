@@ -21,21 +21,22 @@ RUN pnpm install --frozen-lockfile --offline \
     && pnpm --filter @backing-image/server deploy --prod --offline \
       --config.inject-workspace-packages=true /app
 
-# The mount helper for NFS_SERVER and the libraries that Debian's slim image lacks: 2 MB, where the
-# whole package with Python would be 50. Its daemons and its setuid bit have no use here.
-FROM docker.io/library/debian:bookworm-slim AS nfs
+# The mount helper for NFS_SERVER, qemu-img for exports of volumes as qcow2, and the libraries that
+# Debian's slim image lacks: 6 MB, where the whole packages would be over 50. Their daemons and setuid
+# bits have no use here.
+FROM docker.io/library/debian:bookworm-slim AS tools
 RUN find /usr/lib -name '*.so.*' > /tmp/there \
-    && apt-get update && apt-get install -y --no-install-recommends nfs-common \
-    && mkdir /nfs \
-    && ldd /usr/sbin/mount.nfs | awk '$2 == "=>" { sub("^/lib", "/usr/lib", $3); print $3 }' \
-      | grep -vxFf /tmp/there \
-      | xargs cp -L --parents -t /nfs /usr/sbin/mount.nfs /etc/netconfig \
-    && for name in mount.nfs4 umount.nfs umount.nfs4; do ln -s mount.nfs "/nfs/usr/sbin/$name"; done
+    && apt-get update && apt-get install -y --no-install-recommends nfs-common qemu-utils \
+    && mkdir /tools \
+    && ldd /usr/sbin/mount.nfs /usr/bin/qemu-img | awk '$2 == "=>" { sub("^/lib", "/usr/lib", $3); print $3 }' \
+      | sort -u | grep -vxFf /tmp/there \
+      | xargs cp -L --parents -t /tools /usr/sbin/mount.nfs /etc/netconfig /usr/bin/qemu-img \
+    && for name in mount.nfs4 umount.nfs umount.nfs4; do ln -s mount.nfs "/tools/usr/sbin/$name"; done
 
 # Debian and the one binary of Node.js: npm and yarn have no use here.
 FROM docker.io/library/debian:bookworm-slim
 COPY --from=build /usr/local/bin/node /usr/local/bin/node
-COPY --from=nfs /nfs /
+COPY --from=tools /tools /
 COPY --from=build /app /app
 COPY docker/entrypoint.sh /usr/local/bin/entrypoint
 RUN ln -s /app/bin/backing-image-manager.cjs /usr/local/bin/backing-image-manager

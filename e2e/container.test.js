@@ -37,6 +37,11 @@ test('the image is small', async () => {
   assert.ok(bytes < imageBytesMax, `${bytes} bytes`)
 })
 
+test('qemu-img runs in it, as the user of the server', async () => {
+  const said = await runToEnd(['--entrypoint=', '--user=1000'], 'qemu-img', '--version')
+  assert.match(said, /^qemu-img version [0-9]/)
+})
+
 test('nothing is in the image that only builds or tests', async () => {
   const find = ['find', '/', '-xdev', '(', '-path', '/proc', '-o', '-path', '/sys', ')', '-prune']
   const list = (await runToEnd(['--entrypoint=', '--user=0'], ...find, '-o', '-print')).split('\n')
