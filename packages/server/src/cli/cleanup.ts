@@ -12,12 +12,6 @@ interface Options {
   output?: Form
 }
 
-/** What Longhorn has of an image, by cluster. */
-type Copies = Record<
-  string,
-  { name: string; disks: Record<string, { state: string; progress: number; message: string }> }
->
-
 const helpText = `
 The image itself stays, here and in Longhorn, which copies it again to a disk whose volumes need it. A copy
 that is in use, and the last one that is ready, are refused. "get -o yaml" shows the disks under longhorn.
@@ -35,7 +29,7 @@ export function addCleanup(group: Command, terminal: Terminal): void {
       const [name] = nameAnd(options.name, [given])
       const path = `${imagePath(name)}/cleanup`
       const client = clientOf(command, terminal)
-      const image = await client.json<ImageView & { longhorn?: Copies }>('POST', path, {
+      const image = await client.json<ImageView>('POST', path, {
         disks: options.disk,
       })
       print(terminal, options.output, { value: whole(image), table: () => tableOf(image) })
@@ -47,7 +41,7 @@ function collect(text: string, texts: string[] = []): string[] {
 }
 
 /** The copies that are left, a row each. */
-function tableOf({ longhorn = {} }: { longhorn?: Copies }): string {
+function tableOf({ longhorn }: ImageView): string {
   const table = plainTable(['CLUSTER', 'NAME', 'DISK', 'STATE', 'MESSAGE'])
   for (const [cluster, { name, disks }] of Object.entries(longhorn)) {
     for (const [disk, { state, progress, message }] of Object.entries(disks)) {

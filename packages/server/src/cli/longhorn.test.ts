@@ -85,6 +85,27 @@ commands('cleanup names its disks, and shows the copies that are left', async ()
   assert.is((await ask('cleanup', 'debian')).code, 2)
 })
 
+commands('get shows what each cluster makes of an image', async () => {
+  const copy = { state: 'ready', progress: 100, message: '' }
+  const bytes = { size: 512, virtualSize: 512, realSize: 512, checksums: {} }
+  const about = { labels: {}, parameters: {}, links: {}, warnings: [] }
+  const longhorn = {
+    one: {
+      name: 'debian-2',
+      state: 'ready',
+      message: '',
+      disks: { 'disk-1': copy, 'disk-2': copy },
+    },
+    two: { name: '', state: 'refused', message: 'Longhorn does not.', disks: {} },
+  }
+  answers = {
+    'GET /v1/backing-images/debian': [200, image('debian', { ...bytes, ...about, longhorn })],
+  }
+  const { stdout } = await ask('get', 'debian', '-o', 'table')
+  assert.match(stdout, /\nIn one +debian-2 ready \(ready, ready\)\n/)
+  assert.match(stdout, /\nIn two +refused Longhorn does not\.\n/)
+})
+
 commands('import brings one image, under another name, and is 1 when that failed', async () => {
   const path = '/v1/backing-images/mine?uuid=0123abcd&wait=60'
   answers = {

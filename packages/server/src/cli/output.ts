@@ -113,11 +113,20 @@ function imageTable(image: ImageView): string {
     ['Updated', image.updatedAt],
     ['Download', image.links.download],
     ['File', image.links.file ?? ''],
+    ...Object.entries(image.longhorn ?? {}).map(longhornRow),
     ...image.warnings.map((warning): [string, string] => ['Warning', warning]),
   ]
   const table = plainTable()
   table.push(...rows.filter(([, value]) => value !== ''))
   return table.toString()
+}
+
+/** What a cluster makes of it; one word a disk, for there may be many. */
+function longhornRow([cluster, known]: [string, ImageView['longhorn'][string]]): [string, string] {
+  const { name, state, message, disks } = known
+  const copies = Object.values(disks).map((disk) => disk.state)
+  const told = [name, state, message, copies.length > 0 ? `(${copies.join(', ')})` : '']
+  return [`In ${cluster}`, told.filter((each) => each !== '').join(' ')]
 }
 
 /** What arrived, when that was unpacked on the way. */
