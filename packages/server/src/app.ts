@@ -206,9 +206,9 @@ function answerError(c: Call, deps: Deps, outages: Seldom, error: Error): Respon
   const id = c.get('requestId')
   const problem = problemOf(error, id)
   deps.metrics.error(problem.code)
-  // Longhorn that is away says nothing of the storage.
-  const isOutage = problem.code === 'storage_unavailable' && !(error instanceof LonghornError)
-  if (isOutage) deps.health.suspect()
+  const isOutage = problem.code === 'storage_unavailable'
+  // A Longhorn that is away says nothing of the storage.
+  if (isOutage && !(error instanceof LonghornError)) deps.health.suspect()
   const kept = isOutage ? outages.next() : 0
   if (problem.status >= 500 && kept !== undefined) {
     const more = kept > 0 ? { more: kept } : {}
