@@ -70,6 +70,8 @@ export class Cluster {
   readonly #leader: Leader
   readonly #stopping = new AbortController()
   #seen: Map<string, LonghornImage> | undefined
+  /** What is seen may be from before something was made. */
+  #isStale = false
   #status: LonghornReport['status'] = 'unknown'
   #trouble = ''
   #since = new Date()
@@ -82,7 +84,14 @@ export class Cluster {
   constructor(options: ClusterOptions) {
     this.#options = options
     this.#intervals = { ...usualIntervals, ...options.intervals }
-    this.#registrar = new Registrar({ ...options, signal: this.#stopping.signal })
+    this.#registrar = new Registrar({
+      ...options,
+      signal: this.#stopping.signal,
+      onRegistered: (registration) => {
+        this.#isStale = true
+        options.onRegistered?.(registration)
+      },
+    })
     this.#leader = options.store.clusters.leader(options.cluster)
   }
 
@@ -178,7 +187,7 @@ export class Cluster {
     if (!(await this.#leads())) return await board.refresh()
     const published = await store.published()
     let images = board.get(cluster)?.images ?? {}
-    const seen = this.#seen
+    const seen = await this.#fresh()
     if (seen) {
       const wanted = obstacles.length > 0 ? [] : wantedOf(published, register)
       images = await this.#registrar.round(published, wanted, seen, async (known) => {
@@ -188,6 +197,15 @@ export class Cluster {
     }
     await this.#tell(images)
     await board.refresh(cluster)
+  }
+
+  /** What Longhorn has; undefined while it is not reached. */
+  async #fresh(): Promise<Map<string, LonghornImage> | undefined> {
+    if (this.#seen && this.#isStale) {
+      this.#reached(await this.#options.client.list(this.#stopping.signal))
+      this.#isStale = false
+    }
+    return this.#seen
   }
 
   async #leads(): Promise<boolean> {
