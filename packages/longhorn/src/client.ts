@@ -38,11 +38,14 @@ const wordsLengthMax = 1000
 export class LonghornClient {
   /** As it is shown, without a password that it may hold. */
   readonly url: string
+  /** How long nothing may come, in milliseconds. */
+  readonly idleTimeoutMs: number
   readonly #http: Http
   readonly #base: URL
 
   constructor({ url, token, extraCa, idleTimeoutMs = usualIdleTimeoutMs }: LonghornOptions) {
     this.#base = baseOf(url)
+    this.idleTimeoutMs = idleTimeoutMs
     this.url = this.#base.origin + this.#base.pathname.replace(/v1\/$/, '').replace(/\/$/, '')
     this.#http = new Http({
       base: this.#base,

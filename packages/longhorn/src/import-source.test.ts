@@ -5,6 +5,7 @@ import { gzipSync } from 'node:zlib'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type Asked, ask, bringing, brought, bytesOf, outcome } from './testing/bringing.ts'
+import type { Payload } from './testing/stand-in.ts'
 import { readyImage } from './testing/stand-in-image.ts'
 
 const importing = suite('images of Longhorn')
@@ -62,9 +63,8 @@ importing(
   }),
 )
 
-type Payload = { sent: Buffer; isBroken?: boolean }
 const breaks: [string, (packed: Buffer) => Payload][] = [
-  ['a connection that breaks', (packed) => ({ sent: packed.subarray(0, 300_000), isBroken: true })],
+  ['a connection that breaks', (packed) => ({ sent: packed.subarray(0, 300_000), end: 'broken' })],
   ['an end in the middle', (packed) => ({ sent: packed.subarray(0, 300_000) })],
   ['less, as if that were all', () => ({ sent: gzipSync(disk.subarray(0, 300_000)) })],
   [
@@ -91,6 +91,17 @@ for (const [what, change] of breaks) {
     }),
   )
 }
+
+importing(
+  'an image over the limit is not fetched',
+  bringing(async ({ standIn, open }) => {
+    standIn.images.set('jammy', readyImage('jammy', disk))
+    const image = await brought(await open({ sizeMax: 1000 }), 'ubuntu', jammy)
+    assert.is(image.state, 'failed')
+    assert.match(image.message, 'MAX_IMAGE_SIZE is 1000')
+    assert.is(standIn.count('GET', /download$/), 0)
+  }),
+)
 
 importing(
   'what never comes whole fails in the end, and nothing is stored',

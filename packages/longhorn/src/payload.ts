@@ -2,7 +2,7 @@
 // it fails on the way it ends as if all were well (contract §2.5). What comes is held against what it told.
 
 import type { IncomingMessage } from 'node:http'
-import { type Opening, asError, unpackGzip } from '@backing-image/core'
+import { type Bytes, type Opening, asError, unpackGzip } from '@backing-image/core'
 import type { LonghornClient } from './client.ts'
 import { LonghornError } from './failure.ts'
 import type { LonghornImage } from './resource.ts'
@@ -37,7 +37,7 @@ export async function* payloadOf(
   let bytes = 0
   try {
     message = await client.download(name, signal)
-    for await (const chunk of unpackGzip(message, signal)) {
+    for await (const chunk of unpackGzip(wanted(message, client.idleTimeoutMs), signal)) {
       bytes += chunk.length
       if (bytes > size) break
       yield chunk
@@ -51,6 +51,19 @@ export async function* payloadOf(
   if (bytes === size) return
   const came = bytes > size ? 'more' : `only ${bytes}`
   throw brokeOff(name, undefined, `it told of ${size} bytes, and ${came} came`)
+}
+
+/** Something must come when it is wanted; that nothing is wanted for a while is no fault of Longhorn. */
+async function* wanted(message: IncomingMessage, idleTimeoutMs: number): Bytes {
+  message.socket.setTimeout(0)
+  const silence = new Error(`nothing came for ${idleTimeoutMs / 1000} s`)
+  const chunks = message[Symbol.asyncIterator]() as AsyncIterator<Buffer>
+  for (;;) {
+    const timer = setTimeout(() => message.destroy(silence), idleTimeoutMs)
+    const step = await chunks.next().finally(() => clearTimeout(timer))
+    if (step.done) return
+    yield step.value
+  }
 }
 
 function brokeOff(name: string, cause: unknown, why: string): LonghornError {

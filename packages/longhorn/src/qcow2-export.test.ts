@@ -186,6 +186,15 @@ converting(
   }),
 )
 
+converting(
+  'a folder that can not be written is named',
+  given(succeeds, async (rig) => {
+    const error = await failure(converted({ ...rig, folder: '/proc/none' }))
+    assert.ok(isImageError(error, 'failed_precondition'))
+    assert.match(error.message, /\/proc\/none.*ENOENT.*TMPDIR/)
+  }),
+)
+
 converting('without the program it is said what to install', async () => {
   const error = await failure(assertConverter('/nowhere/qemu-img'))
   assert.ok(isImageError(error, 'invalid_argument'))

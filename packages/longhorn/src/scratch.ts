@@ -21,7 +21,9 @@ export interface Writing {
 /** A file whose name is gone already: its room is free again when nobody has it open. */
 export async function openNameless(folder: string): Promise<FileHandle> {
   const path = join(folder, `.backing-image-${randomUUID()}`)
-  const file = await open(path, 'wx+', 0o600)
+  const file = await open(path, 'wx+', 0o600).catch((error: unknown) => {
+    throw unusable(folder, error)
+  })
   try {
     await unlink(path)
   } catch (error) {
@@ -58,7 +60,9 @@ export async function writeSparse(
         await assertScratchRoom(folder, lookIntervalBytes)
         untilLook = lookIntervalBytes
       }
-      await writeAll(file, chunk, position)
+      await writeAll(file, chunk, position).catch((error: unknown) => {
+        throw unusable(folder, error)
+      })
       untilLook -= chunk.length
     }
     position += chunk.length
@@ -93,6 +97,16 @@ async function* read(file: FileHandle): AsyncGenerator<Uint8Array, void, undefin
   } finally {
     await file.close()
   }
+}
+
+function unusable(folder: string, cause: unknown): ImageError {
+  const { code = 'unknown' } = cause as NodeJS.ErrnoException
+  return new ImageError(
+    'failed_precondition',
+    `To convert an export a file in ${folder} is needed, which can not be written (${code}). Set TMPDIR to ` +
+      'a folder with room, or ask for "export-type": "raw".',
+    { cause },
+  )
 }
 
 function isZeros(chunk: Uint8Array): boolean {

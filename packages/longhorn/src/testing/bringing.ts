@@ -52,7 +52,7 @@ export function bringing(claim: (rig: Bringing) => Promise<void>): () => Promise
         longhorn: new ImportSource({ client, patience }),
         'export-from-volume': new ExportSource(exporting),
       }
-      const pulls = { sources, atOnce: 4, sizeMax, attemptDelayMs: 1 }
+      const pulls = { sources, atOnce: 4, sizeMax: exporting.sizeMax, attemptDelayMs: 1 }
       const backend = new MemoryBackend({ shared: medium })
       const store = await ImageStore.open(backend, {
         pulls: { ...pulls, onPull: () => observer },

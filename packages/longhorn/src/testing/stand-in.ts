@@ -35,6 +35,11 @@ export interface StandInFault {
   isBroken?: boolean
 }
 
+export interface Payload {
+  sent: Buffer
+  end?: 'whole' | 'broken' | 'silent'
+}
+
 export interface SeenRequest {
   method: string
   path: string
@@ -54,10 +59,8 @@ export class LonghornStandIn {
   fault: (request: SeenRequest) => StandInFault | undefined = () => undefined
   /** What a volume of that name has, for exports. */
   readonly volumes: Map<string, Buffer> = new Map()
-  /** What comes of a packed file, and whether the connection breaks then. */
-  payload: (name: string, packed: Buffer) => { sent: Buffer; isBroken?: boolean } = (_, sent) => ({
-    sent,
-  })
+  /** What comes of a packed file, and whether the connection breaks then, or nothing more comes. */
+  payload: (name: string, packed: Buffer) => Payload = (_, sent) => ({ sent })
   /** How an export goes, once it has begun: with what Longhorn says when it fails. */
   exporting: (name: string) => Promise<string | undefined> = async () => undefined
   isPushing = true
@@ -135,8 +138,9 @@ export class LonghornStandIn {
       )
       if (Buffer.isBuffer(answer)) {
         response.writeHead(200, { 'content-type': 'application/octet-stream' })
-        const { sent, isBroken = false } = this.payload(name ?? '', gzipSync(answer))
-        return void (isBroken ? response.write(sent, () => response.destroy()) : response.end(sent))
+        const { sent, end = 'whole' } = this.payload(name ?? '', gzipSync(answer))
+        if (end === 'whole') return void response.end(sent)
+        return void response.write(sent, () => void (end === 'broken' && response.destroy()))
       }
       response.writeHead(200, { 'content-type': 'application/json' })
       response.end(answer === undefined ? '' : JSON.stringify(answer))
