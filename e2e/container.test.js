@@ -25,6 +25,7 @@ const engine = ['buildah', 'podman', 'runc', '/usr/lib/cni/bridge', 'iptables']
 requireTools('cmp', 'curl', 'debootstrap', 'tar', grubImage, ...engine)
 await containers.buildImage()
 const folder = freshFolder()
+const bare = ['--entrypoint=']
 
 test.after(async () => {
   await containers.cleanUp()
@@ -35,13 +36,12 @@ test('the image is small, and has qemu-img for the user of the server', async ()
   const [{ Size: bytes }] = await inspectImage()
   console.log(`  ${(bytes / 1e6).toFixed(0)} MB`)
   assert.ok(bytes < imageBytesMax, `${bytes} bytes`)
-  const said = await runToEnd(['--entrypoint=', '--user=1000'], 'qemu-img', '--version')
-  assert.match(said, /^qemu-img version [0-9]/)
+  assert.match(await runToEnd([...bare, '--user=1000'], 'qemu-img', '--version'), /^qemu-img v/)
 })
 
 test('nothing is in the image that only builds or tests', async () => {
   const find = ['find', '/', '-xdev', '(', '-path', '/proc', '-o', '-path', '/sys', ')', '-prune']
-  const list = (await runToEnd(['--entrypoint=', '--user=0'], ...find, '-o', '-print')).split('\n')
+  const list = (await runToEnd([...bare, '--user=0'], ...find, '-o', '-print')).split('\n')
   const own = list.filter((path) => /^\/app\/|\/@backing-image\/[^/]+\//.test(path))
   assert.ok(own.includes('/app/dist/main.js'))
   const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
@@ -59,10 +59,7 @@ test('nothing is in the image that only builds or tests', async () => {
   const packages = list.filter((path) => /^\/app\/(?!node_modules\/[^@.])/.test(path))
   const ours = packages.filter((path) => !/\/\.pnpm\/(?!@backing-image)/.test(path))
   const unwanted = /\.test\.js$|\.ts$|\.map$|\/testing\/|\/src\//
-  assert.equal(
-    ours.filter((path) => unwanted.test(path)),
-    [],
-  )
+  assert.is(ours.filter((path) => unwanted.test(path)).join(), '')
 })
 
 test('the image says how it is used', async () => {
