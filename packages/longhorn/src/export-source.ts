@@ -25,8 +25,7 @@ export interface ExportSourceOptions {
   qemuImg?: string
 }
 
-/** What is temporary in Longhorn begins so. */
-export const exportPrefix = 'bim-export-'
+const exportPrefix = 'bim-export-'
 
 const known = { required: ['volume-name'], optional: ['export-type'] } as const
 const exportTypes = ['raw', 'qcow2']
@@ -129,6 +128,11 @@ export class ExportSource implements Source {
     if (!found || found.deletedAt !== '' || !isOurs(found, asked)) return
     await orUndefined(this.#client.delete(asked.name, signal))
   }
+}
+
+/** Whether it is an export of some server's work, and will go with that: nobody else has a use for it. */
+export function isTemporary({ name, sourceType }: LonghornImage): boolean {
+  return sourceType === 'export-from-volume' && /^bim-export-[0-9a-f]{8}$/.test(name)
 }
 
 interface Wanted extends Record<string, string> {

@@ -35,33 +35,42 @@ async function make(standIn: LonghornStandIn, body: object): Promise<void> {
   assert.is(answer.status, 200, await answer.text())
 }
 
-longhornImages('each is told with its copies, and whether it came from here', async () => {
-  const { status, text } = await listOf(async (standIn) => {
-    standIn.volumes.set('disk', Buffer.alloc(1024, 'a'))
-    const parameters = { 'volume-name': 'disk', 'export-type': 'raw' }
-    await make(standIn, { name: 'exported', sourceType: 'export-from-volume', parameters })
-    const url = 'http://images.test/store/files/a-1a2b3c4d/-/a-1.img'
-    await make(standIn, { name: 'debian', sourceType: 'download', parameters: { url } })
-    const other = 'http://images.test/other/files/a-1a2b3c4d/-/a-1.img'
-    await make(standIn, { name: 'foreign', sourceType: 'download', parameters: { url: other } })
-    await eventually(() => standIn.images.get('exported')?.size === 1024)
-    await eventually(() => standIn.downloads.length === 2)
-  })
-  assert.is(status, 200)
-  const { data } = JSON.parse(text) as LonghornImagesView
-  assert.equal(
-    data.map(({ name, state, isOurs }) => [name, state, isOurs]),
-    [
-      ['debian', 'failed', true],
-      ['exported', 'ready', false],
-      ['foreign', 'failed', false],
-    ],
-  )
-  const [failed, exported] = data
-  assert.match(failed?.disks['disk-1']?.message ?? '', 'ECONNREFUSED')
-  assert.equal([exported?.size, exported?.currentChecksum.length], [1024, 128])
-  assert.equal(exported?.disks['disk-1'], { state: 'ready', progress: 100, message: '' })
-})
+longhornImages(
+  'each is told with its copies, and whether it came from here; not a temporary one',
+  async () => {
+    const { status, text } = await listOf(async (standIn) => {
+      standIn.volumes.set('disk', Buffer.alloc(1024, 'a'))
+      const parameters = { 'volume-name': 'disk', 'export-type': 'raw' }
+      await make(standIn, { name: 'exported', sourceType: 'export-from-volume', parameters })
+      const temporary = {
+        name: 'bim-export-1a2b3c4d',
+        sourceType: 'export-from-volume',
+        parameters,
+      }
+      await make(standIn, temporary)
+      const url = 'http://images.test/store/files/a-1a2b3c4d/-/a-1.img'
+      await make(standIn, { name: 'debian', sourceType: 'download', parameters: { url } })
+      const other = 'http://images.test/other/files/a-1a2b3c4d/-/a-1.img'
+      await make(standIn, { name: 'foreign', sourceType: 'download', parameters: { url: other } })
+      await eventually(() => standIn.images.get('exported')?.size === 1024)
+      await eventually(() => standIn.downloads.length === 2)
+    })
+    assert.is(status, 200)
+    const { data } = JSON.parse(text) as LonghornImagesView
+    assert.equal(
+      data.map(({ name, state, isOurs }) => [name, state, isOurs]),
+      [
+        ['debian', 'failed', true],
+        ['exported', 'ready', false],
+        ['foreign', 'failed', false],
+      ],
+    )
+    const [failed, exported] = data
+    assert.match(failed?.disks['disk-1']?.message ?? '', 'ECONNREFUSED')
+    assert.equal([exported?.size, exported?.currentChecksum.length], [1024, 128])
+    assert.equal(exported?.disks['disk-1'], { state: 'ready', progress: 100, message: '' })
+  },
+)
 
 const faults: [string, StandInFault, number, RegExp][] = [
   ['is broken', { isBroken: true }, 503, /LONGHORN_API_URL.*was not reached/],

@@ -4,6 +4,7 @@ import {
   type DiskFile,
   type LonghornImage,
   type OverallState,
+  isTemporary,
   overallState,
 } from '@backing-image/longhorn'
 import type { Hono } from 'hono'
@@ -39,6 +40,7 @@ export function addLonghornRoutes(app: Hono<Env>, { longhorn, config }: Front): 
     if (!longhorn.client) throw notConfigured()
     const images = await longhorn.client.list()
     const data = images
+      .filter((image) => !isTemporary(image))
       .map((image) => viewOf(image, publicUrl))
       .toSorted((a, b) => (a.name < b.name ? -1 : 1))
     return c.json({ data } satisfies LonghornImagesView, 200, { 'Cache-Control': 'no-store' })
