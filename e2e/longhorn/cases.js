@@ -200,12 +200,13 @@ export const troubles = {
     const server = await scene.serve()
     await scene.upload(server, 'ours', bodyOf('ours'))
     const { name } = await scene.becomes(server, 'ours')
-    const brought = await scene.command(server, 'import', '--all', '--label', 'longhorn=off')
+    const brought = await scene.command(server, 'import', '--all')
     assert.equal(
       brought.data.map((each) => [each.name, each.result]),
       [['theirs', 'imported']],
     )
     await isStored(server, 'theirs', bytes)
+    assert.is((await scene.becomes(server, 'theirs')).name, 'theirs')
     const again = await scene.command(server, 'import', '--all')
     assert.is(again.data[0].result, 'skipped')
     const [kept, ...others] = Object.keys(longhorn.images.get(name).disks)

@@ -23,6 +23,9 @@ The server fetches the image by itself, and goes on after a restart. To store a 
 "upload". Source types and their parameters:
   download  url, checksumUrl (a SHA256SUMS or the like beside the image), decompress (auto or never),
             credential (the name of a secret in the server's SOURCE_SECRETS_DIR)
+  longhorn  backing-image (its name in the Longhorn of the server); "import" is shorter
+  export-from-volume
+            volume-name (in that Longhorn), export-type (raw or qcow2)
   sync      from (the URL of another manager), name (of the image there), version (there; default: its
             newest), credential (the name of a secret that holds its token)
 
@@ -31,7 +34,9 @@ Examples:
       --parameters url=https://mirror.example.org/debian.qcow2 \\
       --parameters checksumUrl=https://mirror.example.org/SHA512SUMS
   $ backing-image-manager backing-image create debian --source-type sync \\
-      --parameters from=https://images.example.org --parameters name=debian`
+      --parameters from=https://images.example.org --parameters name=debian
+  $ backing-image-manager backing-image create golden --source-type export-from-volume \\
+      --parameters volume-name=pvc-1a2b`
 
 export function addCreate(group: Command, terminal: Terminal): void {
   const description = 'make an image from a source that the server reads'

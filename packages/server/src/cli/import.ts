@@ -20,13 +20,13 @@ const helpText = `
 The server, whose LONGHORN_API_URL names that Longhorn, fetches the image by itself and compares it with
 the SHA-512 that Longhorn knows. --all takes every image that is ready there and did not come from this
 server; one that is here already, under its name with the same SHA-512, is skipped. Where the name is here
-with other bytes, what comes is a new version of it. Like every image it is registered in Longhorn: with
---label longhorn=off it is not. When one fails the others go on; the exit code is then 1.
+with other bytes, what comes is a new version of it. It is not registered in Longhorn as long as that has
+it. When one fails the others go on; the exit code is then 1.
 
 Examples:
   $ backing-image-manager backing-image import debian
   $ backing-image-manager backing-image import debian --as debian-from-longhorn
-  $ backing-image-manager backing-image import --all --label longhorn=off`
+  $ backing-image-manager backing-image import --all --label origin=old-cluster`
 
 export function addImport(group: Command, terminal: Terminal): void {
   withName(addServerCommand(group, 'import NAME', 'bring an image of Longhorn here, or all'))
