@@ -17,8 +17,10 @@ export interface Registration {
   /** The version that brought the ingest, or pointed at it when it was registered. */
   version: string
   uuid: string
-  /** Where that cluster was told to fetch it. */
+  /** Where that cluster is told to fetch it. */
   url: string
+  /** Where it was told so before, the oldest first: what it made then is as much ours. */
+  formerUrls?: string[]
   createdAt: string
   /** When it was taken away there, because it is to be deleted here. */
   retiredAt?: string

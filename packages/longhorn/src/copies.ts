@@ -1,22 +1,23 @@
 // Dropping copies that Longhorn has of an image of ours, but never the last good one.
 
-import { ImageError } from '@backing-image/core'
+import { ImageError, type Registration } from '@backing-image/core'
 import type { LonghornClient } from './client.ts'
+import { isIssued } from './registered.ts'
 import type { LonghornImage } from './resource.ts'
 
 /**
  * Drops the copies on these disks, named by their UUIDs. Refused for a disk that has none, for a backing
- * image that was not made with this `url`, and where no ready copy would be left; Longhorn itself refuses
+ * image that was not made for this registration, and where no ready copy would be left; Longhorn itself refuses
  * it while a replica uses one.
  */
 export async function dropCopies(
   client: LonghornClient,
-  name: string,
-  url: string,
+  registration: Registration,
   disks: readonly string[],
 ): Promise<LonghornImage> {
+  const name = registration.registeredAs
   const image = await client.get(name)
-  if (image.parameters['url'] !== url) {
+  if (!isIssued(registration, image)) {
     throw refused(`The backing image ${name} of Longhorn is not from here, and stays as it is.`)
   }
   const there = Object.keys(image.disks)

@@ -3,15 +3,24 @@
 import type { Image, ImageStatus, Registration } from '@backing-image/core'
 import { type LonghornImage, overallState } from './resource.ts'
 
+/** Whether Longhorn has it from here: by a URL that was issued for just this registration. */
+export function isIssued(
+  { url, formerUrls = [] }: Pick<Registration, 'url' | 'formerUrls'>,
+  { parameters }: Pick<LonghornImage, 'parameters'>,
+): boolean {
+  const given = parameters['url']
+  return given !== undefined && [url, ...formerUrls].includes(given)
+}
+
 /** As Longhorn has it under the name of the registration; undefined: it has none of that name. */
 export function statusOf(
-  { registeredAs, url }: Registration,
+  registration: Registration,
   image: LonghornImage | undefined,
 ): ImageStatus {
-  const name = registeredAs
+  const name = registration.registeredAs
   if (!image)
     return { ...nothing(name), state: 'absent', message: 'Longhorn does not have it now.' }
-  if (image.parameters['url'] !== url) {
+  if (!isIssued(registration, image)) {
     return { ...nothing(name), state: 'conflict', message: foreign(name) }
   }
   return statusOfCopies(image)

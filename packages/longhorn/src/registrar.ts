@@ -17,7 +17,7 @@ import type { LonghornClient } from './client.ts'
 import { LonghornError } from './failure.ts'
 import { longhornNames } from './name.ts'
 import { placementOf } from './placement.ts'
-import { foreign, nothing, originOf, statusOf } from './registered.ts'
+import { foreign, isIssued, nothing, originOf, statusOf } from './registered.ts'
 import type { LonghornImage } from './resource.ts'
 import { Retries } from './retries.ts'
 import { idOf } from './wanted.ts'
@@ -37,6 +37,7 @@ export interface Registering {
 
 /** Ten a second: five hundred images take a minute, and Longhorn has time for others. */
 const usualCreateIntervalMs = 100
+const formerUrlsMax = 20
 
 /** One process's way of registering: what it has tried in vain is tried again later. */
 export class Registrar {
@@ -121,7 +122,7 @@ export class Registrar {
       const found = seen.get(registration.registeredAs)
       const made = found ?? (await this.#create(image, registration, rendition.sha512))
       if (!found && !(await this.#isStillMeant(registration))) {
-        await this.#options.client.delete(made.name)
+        if (isIssued(registration, made)) await this.#options.client.delete(made.name)
         return nothing('')
       }
       seen.set(made.name, made)
@@ -129,9 +130,11 @@ export class Registrar {
       this.#options.onRegistered?.(registration)
       return statusOf(registration, made)
     } catch (error) {
-      if (error instanceof LonghornError && error.isTransient) throw error
       if (this.#options.signal.aborted) throw error
-      return this.#retries.failed(id, known?.registeredAs ?? '', wordsOf(error))
+      const status = this.#retries.failed(id, known?.registeredAs ?? '', wordsOf(error))
+      // The next round begins with the others: it may be just this one.
+      if (error instanceof LonghornError && error.isTransient) throw error
+      return status
     }
   }
 
@@ -179,8 +182,10 @@ export class Registrar {
   async #renew(known: Registration, url: string): Promise<Registration | undefined> {
     const now = await this.#clusters.registration(known.cluster, known.registeredAs)
     if (!now || now.retiredAt !== undefined || idOf(now) !== idOf(known)) return undefined
-    const renewed = { ...now, url }
-    if (now.url !== url) await this.#clusters.update(renewed)
+    if (now.url === url) return now
+    const formerUrls = [...(now.formerUrls ?? []), now.url].slice(-formerUrlsMax)
+    const renewed = { ...now, url, formerUrls }
+    await this.#clusters.update(renewed)
     return renewed
   }
 
@@ -237,7 +242,7 @@ export class Registrar {
       .catch(async (error: unknown) => await this.#there(registeredAs, error))
     if (made.name === registeredAs) return made
     // Not by its rules as they are known: what it made is ours, and nobody would find it again.
-    await client.delete(made.name, signal)
+    if (made.parameters['url'] === url) await client.delete(made.name, signal)
     throw new LonghornError(
       `Longhorn calls ${registeredAs} ${made.name}, against its own rules: it was taken away again.`,
       { code: 'failed_precondition' },

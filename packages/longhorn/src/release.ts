@@ -3,6 +3,7 @@
 import { type Clusters, ImageError, type Ingest, type Registration } from '@backing-image/core'
 import type { LonghornClient } from './client.ts'
 import { LonghornError } from './failure.ts'
+import { isIssued } from './registered.ts'
 import { idOf } from './wanted.ts'
 
 export interface Releasing {
@@ -44,13 +45,13 @@ async function letGo(
   client: LonghornClient,
   registration: Registration,
 ): Promise<void> {
-  const { registeredAs, url } = registration
+  const { registeredAs } = registration
   // First: from now on nobody makes it known again.
   await clusters.update({ ...registration, retiredAt: new Date().toISOString() })
   try {
     const image = await client.get(registeredAs)
     // Not from here: somebody made another one in its place.
-    if (image.parameters['url'] !== url) return
+    if (!isIssued(registration, image)) return
     await client.delete(registeredAs)
   } catch (error) {
     if (!(error instanceof LonghornError)) throw error

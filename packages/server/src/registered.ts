@@ -22,14 +22,10 @@ export function addCleanupRoute(app: Hono<Env>, front: Front): void {
     if (!client || !cluster) throw notConfigured()
     const own = cluster.report().cluster
     const registeredAs = board.of(image)[own]?.name ?? ''
-    if (registeredAs === '') {
-      throw new ImageError(
-        'failed_precondition',
-        `Longhorn does not know ${image.name} ${image.version}.`,
-      )
-    }
-    const registration = await front.store.clusters.registration(own, registeredAs)
-    await dropCopies(client, registeredAs, registration?.url ?? '', disks)
+    const registration =
+      registeredAs === '' ? undefined : await front.store.clusters.registration(own, registeredAs)
+    if (!registration) throw unknown(image)
+    await dropCopies(client, registration, disks)
     cluster.look()
     front.log.info(
       { requestId: c.get('requestId'), name: image.name, registeredAs, disks },
@@ -80,6 +76,13 @@ function nameOf({ longhorn, config }: Known, { image, sequence }: Published): st
   if (registered) return registered
   const [best = image.name] = longhornNames(image.name, image.version, sequence === 1)
   return best
+}
+
+function unknown({ name, version }: Image): ImageError {
+  return new ImageError(
+    'failed_precondition',
+    `${name} ${version} was not registered in Longhorn from here.`,
+  )
 }
 
 export function notConfigured(): ImageError {

@@ -142,7 +142,7 @@ removing(
     const body = '{"disks":["disk-1"]}'
     const unknown = await askJson(server, 'POST', `${debian}/cleanup`, { body })
     assert.is(unknown.status, 412)
-    assert.match(unknown.json.detail, /Longhorn does not know debian 1/)
+    assert.match(unknown.json.detail, /debian 1 was not registered in Longhorn/)
     const none = await open({ longhorn: undefined })
     const { status, json } = await askJson(none, 'POST', `${debian}/cleanup`, { body })
     assert.is(status, 412)
