@@ -2,7 +2,7 @@
 // under `.longhorn/`, one folder a cluster (docs/layout.md).
 
 import pLimit from 'p-limit'
-import { type Backend, bytesOf, readAll } from './backend.ts'
+import { type Backend, type Bytes, bytesOf, readAll } from './backend.ts'
 import { isImageError, orUndefined } from './errors.ts'
 import { Leader } from './leader.ts'
 import { leaderKey, longhornPrefix, parseClusterKey, registrationKey } from './layout.ts'
@@ -24,6 +24,8 @@ export interface Registration {
   createdAt: string
   /** When it was taken away there, because it is to be deleted here. */
   retiredAt?: string
+  /** It was taken away there for nothing, and is to be there again. */
+  isOwed?: true
 }
 
 /** One copy, on one disk. */
@@ -71,6 +73,7 @@ export class Clusters {
   readonly #limit = pLimit(readsAtOnce)
   /** What was read, by key: what has the same tag still need not be read again. */
   #known = new Map<string, Read>()
+  readonly #unreadable = new Set<string>()
 
   constructor(backend: Backend) {
     this.#backend = backend
@@ -87,6 +90,18 @@ export class Clusters {
     return (found as Partial<Registration>[]).filter(isWhole)
   }
 
+  /** Keys of registrations that can not be read, as the last look at them has shown. */
+  get unreadable(): string[] {
+    return [...this.#unreadable]
+  }
+
+  /** What can not be read stands in the way of what it was: without it that is found out anew. */
+  async removeUnreadable(key: string): Promise<void> {
+    if (!this.#unreadable.delete(key)) return
+    await this.#backend.delete(key)
+    this.#known.delete(key)
+  }
+
   /** What was last seen in each cluster, as the store has it now. */
   async statuses(): Promise<ClusterStatus[]> {
     const found = (await this.#look(undefined, 'status')) as Partial<ClusterStatus>[]
@@ -99,7 +114,7 @@ export class Clusters {
   async registration(cluster: string, registeredAs: string): Promise<Registration | undefined> {
     const key = registrationKey(cluster, registeredAs)
     const bytes = await orUndefined(this.#backend.get(key))
-    const found: Partial<Registration> | undefined = bytes && this.#parse(key, await readAll(bytes))
+    const found: Partial<Registration> | undefined = bytes && (await this.#parse(key, bytes))
     return found && isWhole(found) ? found : undefined
   }
 
@@ -145,6 +160,9 @@ export class Clusters {
       found.push(this.#limit(async () => await this.#read(key, tag)))
     }
     const values = await Promise.all(found)
+    for (const key of this.#unreadable) {
+      if (key.startsWith(prefix) && !seen.has(key)) this.#unreadable.delete(key)
+    }
     for (const key of this.#known.keys()) {
       const isLookedAt = key.startsWith(prefix) && parseClusterKey(key)?.kind === kind
       if (isLookedAt && !seen.has(key)) this.#known.delete(key)
@@ -157,15 +175,18 @@ export class Clusters {
     if (known?.tag === tag) return known.value
     const bytes = await orUndefined(this.#backend.get(key))
     if (!bytes) return undefined
-    const value = this.#parse(key, await readAll(bytes, statusBytesMax))
+    const value = await this.#parse(key, bytes)
     this.#known.set(key, { tag, value })
+    const isNone = !value || !isWhole(value)
+    if (parseClusterKey(key)?.kind === 'registration' && isNone) this.#unreadable.add(key)
+    else this.#unreadable.delete(key)
     return value
   }
 
   /** Undefined for what can not be read: that is as good as none, and its name stays taken. */
-  #parse(key: string, bytes: Buffer): object | undefined {
+  async #parse(key: string, bytes: Bytes): Promise<object | undefined> {
     try {
-      return parseObject(key, bytes.toString())
+      return parseObject(key, (await readAll(bytes, statusBytesMax)).toString())
     } catch (error) {
       if (!isImageError(error, 'data_loss')) throw error
       return undefined

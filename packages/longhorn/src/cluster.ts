@@ -6,8 +6,10 @@ import {
   type ClusterStatus,
   type ImageStatus,
   type ImageStore,
+  ImageError,
   type Leader,
   asError,
+  parseClusterKey,
 } from '@backing-image/core'
 import type { StatusBoard } from './board.ts'
 import { LonghornError } from './failure.ts'
@@ -74,6 +76,8 @@ export class Cluster {
   #isStale = false
   #status: LonghornReport['status'] = 'unknown'
   #trouble = ''
+  /** What keeps this process from looking after it. */
+  #problem = ''
   #since = new Date()
   #lookedAtMs = -Infinity
   #told = { text: '', atMs: -Infinity }
@@ -129,6 +133,11 @@ export class Cluster {
     await this.#leader.leave()
   }
 
+  /** What Longhorn had when it was last looked at; empty while it is not reached. */
+  get seen(): LonghornImage[] {
+    return [...(this.#seen?.values() ?? [])]
+  }
+
   /** From memory. */
   report(): LonghornReport {
     const { client, cluster, register, board, obstacles } = this.#options
@@ -142,7 +151,9 @@ export class Cluster {
       register,
       status: this.#status,
       isLeading: this.#leader.isLeading,
-      message: [this.#trouble, ...(register === 'off' ? [] : obstacles)].filter(Boolean).join(' '),
+      message: [this.#trouble, this.#problem, ...(register === 'off' ? [] : obstacles)]
+        .filter(Boolean)
+        .join(' '),
       since: this.#since.toISOString(),
       images,
     }
@@ -155,10 +166,14 @@ export class Cluster {
       this.#isWoken = false
       try {
         await this.#round()
+        this.#problem = ''
       } catch (error) {
         if (signal.aborted) break
         if (error instanceof LonghornError) this.#lost(error)
-        else this.#options.onProblem(asError(error))
+        else {
+          this.#problem = asError(error).message
+          this.#options.onProblem(asError(error))
+        }
       }
       await pause(roundLeast, undefined, { signal }).catch(() => {})
       await this.#untilWoken(roundMost - roundLeast)
@@ -185,6 +200,7 @@ export class Cluster {
   async #round(): Promise<void> {
     const { store, board, cluster, register, obstacles } = this.#options
     if (!(await this.#leads())) return await board.refresh()
+    await this.#mend()
     const published = await store.published()
     let images = board.get(cluster)?.images ?? {}
     const seen = await this.#fresh()
@@ -197,6 +213,17 @@ export class Cluster {
     }
     await this.#tell(images)
     await board.refresh(cluster)
+  }
+
+  /** What can not be read is made anew of what Longhorn has. */
+  async #mend(): Promise<void> {
+    const { store, cluster, onProblem } = this.#options
+    await store.clusters.registrations(cluster)
+    for (const key of store.clusters.unreadable) {
+      if (parseClusterKey(key)?.cluster !== cluster) continue
+      await store.clusters.removeUnreadable(key)
+      onProblem(new ImageError('data_loss', `${key} could not be read, and is made anew.`))
+    }
   }
 
   /** What Longhorn has; undefined while it is not reached. */

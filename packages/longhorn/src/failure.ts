@@ -64,7 +64,7 @@ export function strange(base: string, status: number, what: string): LonghornErr
  * 500 for everything else, be it a request that it refuses (contract §7).
  */
 export function refused(what: string, status: number, words: string): LonghornError {
-  const text = `Longhorn does not ${what} (${status}): ${words}`
+  const text = `Longhorn does not ${what} (${status}): ${words.replace(/[^.!?]$/, '$&.')}`
   const code = codes[status] ?? (status >= 502 ? 'unavailable' : 'failed_precondition')
   return new LonghornError(text, { code, status, words })
 }

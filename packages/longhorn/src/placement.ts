@@ -60,7 +60,6 @@ function engineIn(labels: Labels): 'v1' | 'v2' {
 function wrong(which: string, text: string, expected: string): ImageError {
   return new ImageError(
     'failed_precondition',
-    `The label longhorn.${which} is ${JSON.stringify(text.slice(0, 80))}; ${expected} is expected. Upload ` +
-      'the image again with another label.',
+    `The label longhorn.${which} is ${JSON.stringify(text.slice(0, 80))}; ${expected} is expected.`,
   )
 }

@@ -18,8 +18,7 @@ export function statusOf(
   image: LonghornImage | undefined,
 ): ImageStatus {
   const name = registration.registeredAs
-  if (!image)
-    return { ...nothing(name), state: 'absent', message: 'Longhorn does not have it now.' }
+  if (!image) return { ...nothing(name), state: 'absent', message: absent(registration) }
   if (!isIssued(registration, image)) {
     return { ...nothing(name), state: 'conflict', message: foreign(name) }
   }
@@ -51,6 +50,13 @@ export function originOf(
   const image = typeof name === 'string' ? seen.get(name) : undefined
   if (!image || image.currentChecksum !== currentChecksum) return undefined
   return { ...statusOfCopies(image), message: 'It was imported from there.' }
+}
+
+function absent({ retiredAt }: Registration): string {
+  return retiredAt === undefined
+    ? 'Longhorn does not have it now.'
+    : 'Longhorn has let it go, for it was to be deleted here, too. It comes back there unless it is ' +
+        'deleted within ten minutes.'
 }
 
 /** Without copies. */

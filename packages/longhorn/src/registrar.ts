@@ -19,8 +19,9 @@ import { longhornNames } from './name.ts'
 import { placementOf } from './placement.ts'
 import { foreign, isIssued, nothing, originOf, statusOf } from './registered.ts'
 import type { LonghornImage } from './resource.ts'
+import { owed } from './release.ts'
 import { Retries } from './retries.ts'
-import { idOf } from './wanted.ts'
+import { firstOf, idOf } from './wanted.ts'
 
 export interface Registering {
   client: LonghornClient
@@ -38,6 +39,8 @@ export interface Registering {
 /** Ten a second: five hundred images take a minute, and Longhorn has time for others. */
 const usualCreateIntervalMs = 100
 const formerUrlsMax = 20
+/** A delete that goes from cluster to cluster has so long, by the clocks of the servers. */
+const retiredMostMs = 600_000
 
 /** One process's way of registering: what it has tried in vain is tried again later. */
 export class Registrar {
@@ -72,17 +75,21 @@ export class Registrar {
     }
     const images: Record<string, ImageStatus> = {}
     const missing: Published[] = []
-    for (const { image } of published) {
-      const registration = byId.get(idOf(image))
-      if (registration && registration.retiredAt === undefined) {
-        images[idOf(image)] = statusOf(registration, seen.get(registration.registeredAs))
-      }
-    }
-    for (const each of wanted) {
-      const id = idOf(each.image)
-      if (byId.get(id)?.retiredAt !== undefined) continue
-      images[id] ??= originOf(each.image, seen) ?? nothing('')
-      if (images[id].state === 'absent' || images[id].name === '') missing.push(each)
+    const isWanted = new Set(wanted.map(({ image }) => idOf(image)))
+    for (const each of firstOf(published)) {
+      const { image } = each
+      const id = idOf(image)
+      const found = byId.get(id)
+      const known = found && (await this.#reconsidered(found))
+      if (known) byId.set(id, known)
+      else if (!isWanted.has(id)) continue
+      const status = known
+        ? statusOf(known, seen.get(known.registeredAs))
+        : (originOf(image, seen) ?? nothing(''))
+      images[id] = status
+      const isDue = known?.isOwed === true || isWanted.has(id)
+      if (!isDue || known?.retiredAt !== undefined) continue
+      if (status.state === 'absent' || status.name === '') missing.push(each)
     }
     for (const each of missing) {
       const id = idOf(each.image)
@@ -126,6 +133,8 @@ export class Registrar {
         return nothing('')
       }
       seen.set(made.name, made)
+      const { isOwed, ...settled } = registration
+      if (isOwed) await this.#clusters.update(settled)
       this.#retries.forget(id)
       this.#options.onRegistered?.(registration)
       return statusOf(registration, made)
@@ -136,6 +145,17 @@ export class Registrar {
       if (error instanceof LonghornError && error.isTransient) throw error
       return status
     }
+  }
+
+  /** What was let go to be deleted, and is here still, comes back after some time. */
+  async #reconsidered(registration: Registration): Promise<Registration> {
+    const { retiredAt } = registration
+    const isOver = retiredAt !== undefined && Date.now() - Date.parse(retiredAt) > retiredMostMs
+    if (!isOver) return registration
+    const now = await this.#clusters.registration(registration.cluster, registration.registeredAs)
+    if (now?.retiredAt !== retiredAt) return registration
+    await this.#clusters.update(owed(now))
+    return owed(now)
   }
 
   /** What Longhorn is to fetch: whole sectors. */

@@ -32,6 +32,16 @@ export function wantedOf(published: readonly Published[], mode: RegisterMode): P
   return [...wanted.values()]
 }
 
+/** Of each ingest the first version that has it, which is what its name in Longhorn goes by. */
+export function firstOf(published: readonly Published[]): Published[] {
+  const first = new Map<string, Published>()
+  for (const each of published) {
+    const other = first.get(idOf(each.image))
+    if (!other || isNewer(other, each)) first.set(idOf(each.image), each)
+  }
+  return [...first.values()]
+}
+
 /** One ingest: versions that share it, as a rollback does, share its registration. */
 export function idOf({ name, uuid }: Pick<Image, 'name' | 'uuid'>): string {
   return `${name}-${uuid}`

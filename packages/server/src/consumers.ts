@@ -69,17 +69,23 @@ export function addConsumerRoutes(app: Hono<Env>, front: Front): void {
     if (namespace !== undefined) assertNamespace(namespace)
     const image = await readyImage(c, front, query)
     const look = (await looks(front, image)).find(({ consumer }) => consumer === takers[kind])
-    const { url, sha512 } = await renditionOf(c, front, image, look)
+    const rendition = await renditionOf(c, front, image, look)
+    const name = await nameInLonghorn(front, image)
+    const there = takers[kind] === 'longhorn-v1' ? urlThere(front, image, name) : undefined
+    const url = there ?? rendition.url
     if (url === null) throw unsigned()
     const manifest = manifestOf(
       kind,
-      { ...image, ...placementOf(image), name: await nameInLonghorn(front, image), url, sha512 },
+      { ...image, ...placementOf(image), name, url, sha512: rendition.sha512 },
       {
         ...(namespace !== undefined && { namespace }),
         ...(fromBackup !== undefined && { fromBackup }),
       },
     )
-    const said = [...(look?.problems ?? []), ...(look?.notes ?? [])].map((line) => `# ${line}\n`)
+    const trouble = takers[kind] === 'longhorn-v1' ? troubleOf(front, image) : []
+    const said = [...trouble, ...(look?.problems ?? []), ...(look?.notes ?? [])].map(
+      (line) => `# ${line}\n`,
+    )
     // A line that is folded would be another text in a shell or an editor.
     const text = `${said.join('')}${stringify(manifest, { lineWidth: 0 })}`
     return c.body(text, 200, { 'Content-Type': 'application/yaml' })
@@ -95,9 +101,7 @@ export function addConsumerRoutes(app: Hono<Env>, front: Front): void {
       )
     }
     const value = parseDocument(await readText(c, front.config.idleTimeoutMs), type)
-    const name = backingImageOf(value)
-    const image = name === undefined ? undefined : await imageNamed(front, name)
-    const { problems } = checkStorageClass(value, image && (await asRegistered(c, front, image)))
+    const { problems } = checkStorageClass(value, await existingFor(c, front, value))
     return c.json({ valid: problems.length === 0, problems })
   })
 }
@@ -109,6 +113,34 @@ async function readyImage(
 ): Promise<Image> {
   const select = readSelection(version === undefined ? {} : { version })
   return await store.get(readName(c), { ...select, state: 'ready' })
+}
+
+/** The image that a StorageClass names: as Longhorn has it, whoever made it; else as it would be. */
+async function existingFor(
+  c: Call,
+  front: Front,
+  value: unknown,
+): Promise<ExistingImage | undefined> {
+  const name = backingImageOf(value)
+  if (name === undefined) return undefined
+  const there = front.longhorn.cluster?.seen.find((each) => each.name === name)
+  if (there) return there
+  const image = await imageNamed(front, name)
+  return image && (await asRegistered(c, front, image))
+}
+
+/** What Longhorn was given before PUBLIC_URL or the key changed: with another one it would refuse. */
+function urlThere({ longhorn }: Front, image: Image, name: string): string | undefined {
+  const there = longhorn.cluster?.seen.find((each) => each.name === name)
+  const url = there?.parameters['url']
+  return url?.includes(`/files/${ingestId(image.name, image.uuid)}/`) ? url : undefined
+}
+
+/** What stands in the way of an image's manifest in Longhorn now; empty where nothing does. */
+function troubleOf({ longhorn }: Front, image: Image): string[] {
+  const { cluster } = longhorn.cluster?.report() ?? {}
+  const status = cluster === undefined ? undefined : longhorn.board.of(image)[cluster]
+  return status && ['conflict', 'refused'].includes(status.state) ? [status.message] : []
 }
 
 /** As Longhorn has it when it was made by our manifest. */

@@ -5,6 +5,7 @@ import {
   type LonghornImage,
   type OverallState,
   isTemporary,
+  isIssued,
   overallState,
 } from '@backing-image/longhorn'
 import type { Hono } from 'hono'
@@ -33,27 +34,28 @@ export interface LonghornImageView {
   isOurs: boolean
 }
 
-export function addLonghornRoutes(app: Hono<Env>, { longhorn, config }: Front): void {
-  const { publicUrl } = config
+export function addLonghornRoutes(app: Hono<Env>, { longhorn, store, config }: Front): void {
   app.get('/v1/longhorn/backing-images', async (c) => {
     readQuery(c)
     if (!longhorn.client) throw notConfigured()
+    const { publicUrl } = config
+    const files = publicUrl === undefined ? [] : [`${publicUrl.replace(/\/+$/, '')}/files/`]
+    const cluster = longhorn.cluster?.report().cluster
+    const registrations = await store.clusters.registrations(cluster)
+    const isOurs = (image: LonghornImage): boolean =>
+      files.some((base) => image.parameters['url']?.startsWith(base)) ||
+      registrations.some((each) => each.registeredAs === image.name && isIssued(each, image))
     const images = await longhorn.client.list()
     const data = images
       .filter((image) => !isTemporary(image))
-      .map((image) => viewOf(image, publicUrl))
+      .map((image) => viewOf(image, isOurs(image)))
       .toSorted((a, b) => (a.name < b.name ? -1 : 1))
     return c.json({ data } satisfies LonghornImagesView, 200, { 'Cache-Control': 'no-store' })
   })
 }
 
-function viewOf(image: LonghornImage, publicUrl: string | undefined): LonghornImageView {
-  const { name, sourceType, size, virtualSize, currentChecksum, disks, parameters } = image
-  const files = publicUrl === undefined ? undefined : `${publicUrl.replace(/\/+$/, '')}/files/`
-  const isOurs =
-    sourceType === 'download' &&
-    files !== undefined &&
-    parameters['url']?.startsWith(files) === true
+function viewOf(image: LonghornImage, isOurs: boolean): LonghornImageView {
+  const { name, sourceType, size, virtualSize, currentChecksum, disks } = image
   const state = overallState(image)
   return { name, sourceType, size, virtualSize, currentChecksum, state, disks, isOurs }
 }

@@ -1,7 +1,7 @@
 // Images as Longhorn knows them: what they are called there, and the copies that it has.
 
 import { type Image, ImageError, type Published, isImageError } from '@backing-image/core'
-import { dropCopies, idOf, longhornNames } from '@backing-image/longhorn'
+import { dropCopies, firstOf, idOf, longhornNames, statusOf } from '@backing-image/longhorn'
 import type { Hono } from 'hono'
 import { z } from 'zod'
 import { readText } from './body.ts'
@@ -25,13 +25,14 @@ export function addCleanupRoute(app: Hono<Env>, front: Front): void {
     const registration =
       registeredAs === '' ? undefined : await front.store.clusters.registration(own, registeredAs)
     if (!registration) throw unknown(image)
-    await dropCopies(client, registration, disks)
+    const left = statusOf(registration, await dropCopies(client, registration, disks))
     cluster.look()
     front.log.info(
       { requestId: c.get('requestId'), name: image.name, registeredAs, disks },
       'copies dropped in Longhorn',
     )
-    return c.json(viewOf(image, baseUrl(c, front.config), front))
+    const view = viewOf(image, baseUrl(c, front.config), front)
+    return c.json({ ...view, longhorn: { ...view.longhorn, [own]: left } })
   })
 }
 
@@ -59,7 +60,7 @@ type Known = Pick<Front, 'store' | 'longhorn' | 'config'>
 
 /** What an image is called in Longhorn, or will be when it is registered. */
 export async function nameInLonghorn(known: Known, image: Image): Promise<string> {
-  const all = await known.store.published()
+  const all = firstOf(await known.store.published())
   const found = all.find((each) => idOf(each.image) === idOf(image))
   return nameOf(known, found ?? { image, sequence: 1 })
 }

@@ -1,5 +1,6 @@
 // Deleting what Longhorn knows: refused while it needs it, else gone in both; and dropping its copies.
 
+import { bytesOf } from '@backing-image/core'
 import { rawImage } from '@backing-image/core/testing'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -106,6 +107,80 @@ removing(
     assert.is((await ask(server, 'DELETE', `${debian}?version=1`)).status, 204)
     assert.ok(longhorn.images.has('debian'))
     assert.is((await becomes(server, 'debian?version=3', 'ready')).name, 'debian')
+  }),
+)
+
+removing(
+  'of several versions all go or none: what was let go comes back',
+  clustered(async ({ longhorn, open }) => {
+    const server = await open()
+    await registered(server)
+    for (const count of [1, 2]) {
+      await put(server, 'debian', rawImage(2 ** 20 + 512 * count))
+      await becomes(server, 'debian', 'ready')
+    }
+    longhorn.inUse.add('debian')
+    assert.is((await ask(server, 'DELETE', debian)).status, 409)
+    await eventually(() => longhorn.images.size === 3)
+    assert.equal([...longhorn.images.keys()].toSorted(), ['debian', 'debian-2', 'debian-3'])
+    for (const version of [1, 2, 3]) await becomes(server, `debian?version=${version}`, 'ready')
+    longhorn.inUse.clear()
+    assert.is((await ask(server, 'DELETE', debian)).status, 204)
+    assert.is(longhorn.images.size, 0)
+  }),
+)
+
+removing(
+  'what answers a delete in the place of Longhorn is not believed',
+  clustered(async ({ longhorn, open }) => {
+    const server = await open()
+    await registered(server)
+    longhorn.fault = ({ method }) =>
+      method === 'DELETE' ? { status: 200, body: '<html>login' } : undefined
+    const { status, json } = await askJson(server, 'DELETE', debian)
+    assert.is(status, 503)
+    assert.match(json.detail, /still has it/)
+    longhorn.fault = ({ method }) =>
+      method === 'GET'
+        ? { status: 500, type: 'application/json', body: '{"message":"boom"}' }
+        : undefined
+    assert.is((await ask(server, 'DELETE', debian)).status, 503)
+    longhorn.fault = () => undefined
+    assert.ok(longhorn.images.has('debian'))
+    assert.is((await becomes(server, 'debian', 'ready')).name, 'debian')
+  }),
+)
+
+for (const [what, body] of [
+  ['that was cut off', '{"layout":2,"clus'],
+  ['that is empty', ''],
+  ['that is too large', 'x'.repeat(17 * 2 ** 20)],
+] as const) {
+  removing(
+    `a registration ${what} is made anew, and lets nothing go that is in use`,
+    clustered(async ({ longhorn, open }) => {
+      const server = await open()
+      await registered(server)
+      longhorn.inUse.add('debian')
+      await server.backend.put('.longhorn/one/debian.json', bytesOf(body))
+      const { status } = await ask(server, 'DELETE', debian)
+      assert.ok(status === 409 || status === 500, `${status}`)
+      await eventually(async () => (await ask(server, 'DELETE', debian)).status === 409)
+      await becomes(server, 'debian', 'ready')
+      assert.is((await ask(server, 'GET', debian)).status, 200)
+    }),
+  )
+}
+
+removing(
+  'what Longhorn has from here is asked for, though its registration is gone',
+  clustered(async ({ longhorn, open }) => {
+    const server = await open()
+    await registered(server)
+    longhorn.inUse.add('debian')
+    await server.backend.delete('.longhorn/one/debian.json')
+    assert.is((await ask(server, 'DELETE', debian)).status, 409)
+    assert.is((await ask(server, 'GET', debian)).status, 200)
   }),
 )
 

@@ -1,6 +1,6 @@
 // An image is deleted here and in Longhorn, or in neither of the two.
 
-import type { Image } from '@backing-image/core'
+import { type Image, type Ingest, ingestId } from '@backing-image/core'
 import { idOf, release } from '@backing-image/longhorn'
 import type { Front } from './upload.ts'
 
@@ -28,7 +28,15 @@ export async function removeEverywhere(
 }
 
 function releasing({ store, longhorn, config }: Front): Parameters<typeof release>[0] {
-  const { client } = longhorn
-  const own = client && config.longhorn && { cluster: config.longhorn.cluster, client }
+  const { client, cluster } = longhorn
+  const base = config.publicUrl?.replace(/\/+$/, '')
+  const own = client &&
+    cluster && {
+      cluster: cluster.report().cluster,
+      client,
+      seen: cluster.seen,
+      isUrlOf: (url: string, { name, uuid }: Ingest) =>
+        base !== undefined && url.startsWith(`${base}/files/${ingestId(name, uuid)}/`),
+    }
   return { clusters: store.clusters, ...(own && { own }) }
 }

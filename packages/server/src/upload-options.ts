@@ -9,6 +9,7 @@ import {
   parseChecksum,
   splitChecksum,
 } from '@backing-image/core'
+import { placementOf } from '@backing-image/longhorn'
 import { invalid } from './problem.ts'
 import { readChoice, readCount } from './query.ts'
 
@@ -69,6 +70,13 @@ function allExpected(checksums: readonly string[], digests: readonly string[]): 
   return expected
 }
 
+const noPlacement = {
+  minNumberOfCopies: 0,
+  nodeSelector: [],
+  diskSelector: [],
+  dataEngine: 'v1' as const,
+}
+
 /** `key=value` texts as an object. */
 export function readLabels(texts: readonly string[]): Record<string, string> {
   return labelsOf(texts.map(readLabel))
@@ -80,7 +88,13 @@ export function labelsOf(labels: [key: string, value: string][]): Record<string,
   const keys = labels.map(([key]) => key)
   const twice = keys.find((key, index) => keys.indexOf(key) !== index)
   if (twice !== undefined) throw invalid(`The label ${twice} is given twice.`)
-  return Object.fromEntries(labels)
+  const all = Object.fromEntries(labels)
+  try {
+    placementOf({ ...noPlacement, labels: all })
+  } catch (error) {
+    throw invalid((error as Error).message)
+  }
+  return all
 }
 
 /** A label's key and value. */
