@@ -95,8 +95,9 @@ async function letAllGo(
 }
 
 /** The same, to be made again. */
-export function owed({ retiredAt: _, ...registration }: Registration): Registration {
-  return { ...registration, isOwed: true }
+export function owed(registration: Registration): Registration {
+  const { retiredAt: _, ...before } = registration
+  return { ...before, isOwed: true }
 }
 
 async function letGo(
