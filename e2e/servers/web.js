@@ -131,6 +131,8 @@ export class Web {
 
 async function send(page, content, start, response) {
   let at = start
+  // What is written while the connection breaks is not always told of.
+  const closed = new Promise((resolve) => response.once('close', resolve))
   for (const whole of content.read(start)) {
     let piece = whole
     while (piece.length > 0) {
@@ -141,8 +143,7 @@ async function send(page, content, start, response) {
         start + page.cutEveryBytes - at,
       )
       const part = piece.subarray(0, Math.ceil(mayBytes))
-      // Told also when the connection has been broken.
-      await new Promise((resolve) => response.write(part, resolve))
+      await Promise.race([closed, new Promise((resolve) => response.write(part, resolve))])
       at += part.length
       page.sentBytes += part.length
       piece = piece.subarray(part.length)

@@ -110,7 +110,7 @@ export function testSyncs(title, { sizes, open, close }) {
       // What it had sent still comes.
       copy.relay.slowFrom = Infinity
       await until('the sender is asked in vain', () => copy.relay.refused > 0, 90_000)
-      await own.start()
+      await own.startNow()
       await scene.arrivesAs(url, copy, small, await own.image('small'))
       await scene.isTidy()
       return { ...copy, beforeBytes }

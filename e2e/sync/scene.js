@@ -32,8 +32,13 @@ export class Sender {
   }
 
   async start() {
+    await inTurn(() => this.startNow())
+  }
+
+  /** Those who sync from it go on asking for a minute: it must not wait for the starts of others. */
+  async startNow() {
     const env = { ...senderEnv, PORT: String(this.port) }
-    this.#server = await inTurn(() => this.scene.start(undefined, env))
+    this.#server = await this.scene.start(undefined, env)
   }
 
   async kill() {
