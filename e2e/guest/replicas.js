@@ -24,8 +24,7 @@ const outcome = await tryReplicas([first, second, first, second], {
   killEveryMs: 15_000,
 })
 try {
-  // Two or three deaths: pulls-nfs.test.js kills in the middle of them for certain.
-  judge(outcome, seconds, { arePullsMet: false })
+  judge(outcome, seconds)
 } catch (error) {
   console.log(`  FAULT ${error.message}`)
   process.exitCode = 1

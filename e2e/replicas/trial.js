@@ -109,6 +109,7 @@ class Trial {
       faults: journal.isClean ? '' : journal.toString(),
       counts,
       failedByDeath: this.#slow.failed,
+      deaths: this.#deaths.length,
       told: `${counts.toString()}\n  ${lasted}: ${deaths}, ${slowest}; ${late}`,
     }
   }
