@@ -1,5 +1,5 @@
-// Real disk images through the real server, on a disk and in buckets of Ceph and Swift. For an NFS export
-// see images-nfs.test.js.
+// Real disk images through the real server, on a disk and in a bucket of Ceph. For a bucket of Swift and an
+// NFS export see images-swift.test.js and images-nfs.test.js.
 //
 //   node scripts/test.js e2e/images.test.js      as root; takes some minutes, makes a Debian once
 
@@ -10,7 +10,6 @@ import { makeImages, testImages } from './images/cases.js'
 import { freshFolder } from './machine.js'
 import { startCeph } from './servers/ceph.js'
 import { freePorts } from './servers/servers.js'
-import { startSwift } from './servers/swift.js'
 
 const { path: folder, remove } = freshFolder()
 process.on('exit', remove)
@@ -26,20 +25,13 @@ testImages('real images on a disk', {
   },
 })
 
-const stores = [
-  { name: 'Ceph', start: startCeph, env: {} },
-  // It can not create exclusively.
-  { name: 'Swift', start: startSwift, env: { S3_SINGLE_WRITER: 'true' } },
-]
-for (const { name, start, env } of stores) {
-  let store
-  testImages(`real images on ${name}`, {
-    folder,
-    async open() {
-      store = await start({ port: await freePorts(5), folder: join(folder, name) })
-      const place = await new BucketPlace(store, 'images').make()
-      return { env: { ...place.env, ...env } }
-    },
-    close: () => store?.stop(),
-  })
-}
+let ceph
+testImages('real images on Ceph', {
+  folder,
+  async open() {
+    ceph = await startCeph({ port: await freePorts(5), folder: join(folder, 'Ceph') })
+    const { env } = await new BucketPlace(ceph, 'images').make()
+    return { env }
+  },
+  close: () => ceph?.stop(),
+})

@@ -1,5 +1,5 @@
-// Images that come from URLs while their servers are killed, stopped and replaced, on a disk and in
-// buckets of Ceph and Swift. For an NFS export see pulls-nfs.test.js.
+// Images that come from URLs while their servers are killed, stopped and replaced, on a disk and in a
+// bucket of Ceph. For a bucket of Swift and an NFS export see pulls-swift.test.js and pulls-nfs.test.js.
 //
 //   node scripts/test.js e2e/pulls.test.js
 
@@ -10,7 +10,6 @@ import { freshFolder } from './machine.js'
 import { testPulls } from './pulls/cases.js'
 import { startCeph } from './servers/ceph.js'
 import { freePorts } from './servers/servers.js'
-import { startSwift } from './servers/swift.js'
 
 const { path: folder, remove } = freshFolder()
 process.on('exit', remove)
@@ -24,29 +23,15 @@ testPulls('pulls on a disk', {
   },
 })
 
-const stores = [
-  { name: 'Ceph', start: startCeph, env: {} },
-  // It can not create exclusively, and so has one server at a time.
-  {
-    name: 'Swift',
-    start: startSwift,
-    env: { S3_SINGLE_WRITER: 'true' },
-    acts: ['killed', 'stopped', 'deleted'],
+let ceph
+testPulls('pulls on Ceph', {
+  sizes: { size: 72, slowFrom: 52, durable: 24 },
+  async open() {
+    ceph = await startCeph({ port: await freePorts(5), folder: join(folder, 'Ceph') })
+    return async (bucket) => {
+      const place = await new BucketPlace(ceph, bucket).make()
+      return [place, place]
+    }
   },
-]
-for (const { name, start, env, acts } of stores) {
-  let store
-  testPulls(`pulls on ${name}`, {
-    sizes: { size: 72, slowFrom: 52, durable: 24 },
-    acts,
-    async open() {
-      store = await start({ port: await freePorts(5), folder: join(folder, name) })
-      return async (bucket) => {
-        const place = await new BucketPlace(store, bucket).make()
-        Object.assign(place.env, env)
-        return [place, place]
-      }
-    },
-    close: () => store?.stop(),
-  })
-}
+  close: () => ceph?.stop(),
+})

@@ -37,6 +37,8 @@ export interface Beat {
   /** Which unfinished put that is, on a store that may take another's for it. */
   unfinished?: string
   validator?: string
+  /** What the source is at, before bytes come: a sentence for people. */
+  note?: string
   /** The owner has let go of the work on purpose: nobody has to wait for the end of its lease. */
   released?: boolean
   at: string
@@ -77,6 +79,8 @@ export class OwnJob {
   durableSize = 0
   #unfinished: string | undefined
   validator: string | undefined
+  /** See Beat. */
+  note: string | undefined
   released = false
   /** Why the work must stop; undefined while it may go on. */
   stopped: 'deleted' | 'lost' | 'stopping' | undefined
@@ -116,6 +120,7 @@ export class OwnJob {
       ...(this.durableSize > 0 && { durableSize: this.durableSize }),
       ...(this.#unfinished !== undefined && { unfinished: this.#unfinished }),
       ...(this.validator !== undefined && { validator: this.validator }),
+      ...(this.note !== undefined && { note: this.note }),
       ...(this.released && { released: true }),
       at: new Date().toISOString(),
     }

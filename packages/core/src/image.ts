@@ -101,7 +101,7 @@ export function imageOfJob(job: Job): Image {
     // 100 is what "ready" says.
     progress: Math.min(share, 99),
     processedSize,
-    message: end?.message ?? '',
+    message: end?.message ?? beat.note ?? '',
     size,
     virtualSize: 0,
     realSize: 0,

@@ -1,6 +1,7 @@
 // Volumes that Longhorn exports: one temporary image a job, whoever works on it, whole and verified.
 
 import { randomBytes } from 'node:crypto'
+import { setTimeout as pause } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -43,6 +44,24 @@ exporting(
     assert.is(image.state, 'ready', image.message)
     await gone(second, image)
     assertOneAndGone(rig)
+  }),
+)
+
+exporting(
+  'how far Longhorn is with it is told, as long as nothing comes',
+  ofVolume(async ({ standIn, open }) => {
+    const end = held(standIn)
+    const store = await open()
+    const { uuid } = await ask(store, 'golden', data)
+    let message = ''
+    while (message === '') {
+      ;({ message } = await store.get('golden', { uuid }))
+      await pause(5)
+    }
+    assert.match(message, /^Longhorn makes bim-export-[0-9a-f]{8}: [a-z-]+, [0-9]+ %\.$/)
+    end()
+    const image = await outcome(store, await store.get('golden', { uuid }))
+    assert.equal([image.state, image.message], ['ready', ''])
   }),
 )
 

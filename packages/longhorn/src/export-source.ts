@@ -63,12 +63,12 @@ export class ExportSource implements Source {
     return parameters
   }
 
-  async open({ parameters, id, signal, onTrouble }: Order): Promise<Opening> {
+  async open({ parameters, id, signal, onTrouble, onNote }: Order): Promise<Opening> {
     const wanted = wantedOf(parameters)
     // Another server may have accepted it.
     if (wanted['export-type'] === 'qcow2') await assertConverter(this.#qemuImg)
     const asked = temporary(id, wanted)
-    const waiting = { ...this.#patience, signal, onTrouble }
+    const waiting = { ...this.#patience, signal, onTrouble, onNote }
     const image = await untilReady(() => this.#findOrMake(asked, signal), waiting)
     if (image.size > this.#sizeMax) throw tooLarge(image, this.#sizeMax)
     const opening = { ...openingOf(this.#client, image, signal), parameters: wanted }

@@ -38,9 +38,9 @@ export class ImportSource implements Source {
     return parameters
   }
 
-  async open({ parameters, signal, onTrouble }: Order): Promise<Opening> {
+  async open({ parameters, signal, onTrouble, onNote }: Order): Promise<Opening> {
     const name = nameIn(parameters)
-    const waiting = { ...this.#patience, signal, onTrouble }
+    const waiting = { ...this.#patience, signal, onTrouble, onNote }
     const image = await untilReady(() => this.#client.get(name, signal), waiting)
     const { minNumberOfCopies, nodeSelector, diskSelector } = image
     const copies = { minNumberOfCopies, nodeSelector, diskSelector }

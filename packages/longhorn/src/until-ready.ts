@@ -19,6 +19,8 @@ export interface Waiting extends Patience {
   signal: AbortSignal
   /** Told once of each outage. */
   onTrouble: (error: Error) => void
+  /** Told how far Longhorn is, whenever that has changed. */
+  onNote?: ((text: string) => void) | undefined
 }
 
 export const usualPatience: Patience = {
@@ -49,7 +51,10 @@ export async function untilReady(
       if (isReady(image)) return image
       assertHope(image)
       const told = JSON.stringify(image)
-      if (told !== known) changedAtMs = performance.now()
+      if (told !== known) {
+        changedAtMs = performance.now()
+        waiting.onNote?.(noteOf(image))
+      }
       known = told
       if (performance.now() - changedAtMs > stallMaxMs) throw stalled(image, stallMaxMs)
     }
@@ -94,6 +99,11 @@ function assertHope(image: LonghornImage): void {
   if (state !== 'failed' && state !== 'deleting') return
   const what = state === 'failed' ? `has failed to make ${image.name}` : `is deleting ${image.name}`
   throw new ImageError('failed_precondition', `Longhorn ${what}${wordsOf(image)}.`)
+}
+
+function noteOf(image: LonghornImage): string {
+  const percent = Math.max(0, ...Object.values(image.disks).map(({ progress }) => progress))
+  return `Longhorn makes ${image.name}: ${overallState(image)}, ${percent} %.`
 }
 
 function stalled(image: LonghornImage, stallMaxMs: number): ImageError {

@@ -98,7 +98,12 @@ async function tryOnce(work: PullWork, rest: Rest | undefined): Promise<Pulled> 
     signal,
     rooms,
     onTrouble: work.onTrouble,
+    onNote: (text) => {
+      own.note = text
+      work.onProgress()
+    },
   })
+  own.note = undefined
   // Who opened it must leave it, also when it is never read.
   const bytes = new LeftOnce(opening.bytes)
   try {

@@ -28,6 +28,8 @@ export interface Order {
   rooms: Rooms
   /** Told of what went wrong and is tried again. */
   onTrouble: (error: Error) => void
+  /** Told what the other side is at, before it gives bytes: a sentence for people. */
+  onNote?: (text: string) => void
 }
 
 export type Copies = Pick<Description, 'minNumberOfCopies' | 'nodeSelector' | 'diskSelector'>
