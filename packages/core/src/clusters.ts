@@ -9,7 +9,7 @@ import { leaderKey, longhornPrefix, parseClusterKey, registrationKey } from './l
 import { clusterPrefix, layoutVersion, statusKey } from './layout.ts'
 import { parseObject } from './record.ts'
 
-/** The name of one ingest in one cluster. It is that for ever: another ingest never gets it. */
+/** The name of one ingest in one cluster. No other gets it as long as either side still has that ingest. */
 export interface Registration {
   cluster: string
   registeredAs: string

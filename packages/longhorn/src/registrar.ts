@@ -1,5 +1,6 @@
 // Makes Longhorn know the images of a store, again and again: what is missing there is made, what is there
-// is told of. Of the processes of one store and cluster one does it; nothing is ever taken away here.
+// is told of. Of the processes of one store and cluster one does it. Nothing is taken away here but what was
+// just made, of an image that was deleted meanwhile.
 
 import { setTimeout as pause } from 'node:timers/promises'
 import {
