@@ -116,6 +116,33 @@ consumers(
 )
 
 consumers(
+  'a rollback goes by the name of the version that it points at, and by no other',
+  reached(async (server) => {
+    const debian = '/v1/backing-images/debian'
+    await put(server, 'debian', odd)
+    await put(server, 'debian', rawImage())
+    await ask(server, 'POST', `${debian}/rollback`, { body: '{"version":"1"}' })
+    assert.match((await ask(server, 'GET', `${debian}/manifest?version=3`)).text, /name: debian\n/)
+    const isValid = async (backingImage: string): Promise<boolean> => {
+      const { text } = await ask(server, 'POST', '/v1/storage-classes/validate', {
+        body: JSON.stringify({
+          apiVersion: 'storage.k8s.io/v1',
+          kind: 'StorageClass',
+          metadata: { name: 'any' },
+          provisioner: 'driver.longhorn.io',
+          parameters: { backingImage },
+        }),
+        headers: { 'content-type': 'application/json' },
+      })
+      return (JSON.parse(text) as { valid: boolean }).valid
+    }
+    assert.is(await isValid('debian'), true)
+    assert.is(await isValid('debian-2'), true)
+    assert.is(await isValid('debian-3'), false)
+  }),
+)
+
+consumers(
   'without a key there is no URL, and so no manifest; the reason is told',
   reached(
     async (server) => {

@@ -67,7 +67,7 @@ export async function nameInLonghorn(known: Known, image: Image): Promise<string
 
 /** The image that Longhorn calls so, or will; undefined where there is none. */
 export async function imageNamed(known: Known, name: string): Promise<Image | undefined> {
-  const all = await known.store.published()
+  const all = firstOf(await known.store.published())
   return all.find((each) => nameOf(known, each) === name)?.image
 }
 
