@@ -37,6 +37,7 @@ export class Temporary {
   #direct: GuardedFile | undefined
   #toldBytes = 0
   #isOpen = true
+  #sealed: BigIntStats | undefined
   #isPlaced = false
 
   private constructor(place: Place, file: GuardedFile) {
@@ -77,6 +78,27 @@ export class Temporary {
     return this.#writer.append(chunk)
   }
 
+  /** As Writer has it. */
+  writeAt(chunk: Uint8Array, position: number, isOver?: boolean): Promise<void> {
+    return this.#writer.writeAt(chunk, position, isOver)
+  }
+
+  reach(lengthBytes: number): void {
+    this.#writer.reach(lengthBytes)
+  }
+
+  /** The end of what is written: durable, and closed. How it stands; a rename leaves that as it is. */
+  async seal(): Promise<BigIntStats> {
+    if (this.#sealed) return this.#sealed
+    // The bytes first: a name that is on the medium before them would show zeros after a power cut.
+    await this.#writer.finish()
+    const own = await this.#file.stat()
+    // NFS reports the last failed write, or a full disk, only here.
+    await this.#close()
+    this.#sealed = own
+    return own
+  }
+
   /**
    * Undefined when nothing that was left hangs in the kernel; else resolves when that has returned,
    * and nothing reads a chunk any more.
@@ -103,11 +125,7 @@ export class Temporary {
    * visible rejects with its own kind; what fails after is `unavailable`: it may have happened.
    */
   async commit(root: string, final: string, options: CommitOptions): Promise<BigIntStats> {
-    // The bytes first: a name that is on the medium before them would show zeros after a power cut.
-    await this.#writer.finish()
-    const own = await this.#file.stat()
-    // NFS reports the last failed write, or a full disk, only here.
-    await this.#close()
+    const own = await this.seal()
     options.signal?.throwIfAborted()
     await this.#land(root, final, own, options.ifAbsent)
     this.#isPlaced = true

@@ -2,8 +2,8 @@
 // a file that is opened too late is closed, and none is closed while a call on it is under way.
 
 import { constants } from 'node:fs'
-import type { Disk, OpenFile } from './disk.ts'
-import type { Guard } from './guard.ts'
+import { type Disk, type OpenFile, explained, nodeDisk } from './disk.ts'
+import { Guard, type GuardOptions } from './guard.ts'
 import type { Kind } from './slots.ts'
 
 /** A file whose calls may still be in the kernel when their callers have been told otherwise. */
@@ -19,6 +19,12 @@ export interface GuardedDisk extends Disk {
   open(path: string, flags: number, mode?: number): Promise<GuardedFile>
   /** Resolves when the disk is not known to hang; undefined at once when it is not. */
   readonly returning: Promise<void> | undefined
+}
+
+/** The real file system around one folder, as a backend over it has it. */
+export function openDisk(root: string, options?: GuardOptions): GuardedDisk {
+  const disk = explained(nodeDisk)
+  return guarded(disk, new Guard(disk, root, options))
 }
 
 /** `disk` behind `guard`. */

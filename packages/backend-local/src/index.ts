@@ -23,6 +23,10 @@ import { Scanner } from './scan.ts'
 import { Ballast, Room } from './space.ts'
 
 export { type Disk, type FreeBlocks, type OpenFile, errnoOf, nodeDisk, translate } from './disk.ts'
+export { Temporary } from './commit.ts'
+export { openDisk } from './guarded.ts'
+export type { GuardedDisk } from './guarded.ts'
+export { makeParents, syncUpwards } from './folders.ts'
 export { type GuardOptions, type Outage, hasHungCalls } from './guard.ts'
 
 export interface LocalOptions {

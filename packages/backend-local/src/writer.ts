@@ -63,7 +63,7 @@ export interface WriterOptions {
   onSynced?: ((lengthBytes: number) => Promise<void>) | undefined
 }
 
-/** Appends to one new, empty file. One call at a time; after a failure only `settle` and `finish`. */
+/** Fills one new, empty file. One append at a time; after a failure only `settle` and `finish`. */
 export class Writer {
   /** How many bytes were appended. */
   length = 0
@@ -90,18 +90,33 @@ export class Writer {
 
   /** When it resolves, nothing reads the chunk any more. */
   async append(chunk: Uint8Array): Promise<void> {
-    for (const [start, end] of dataRuns(chunk, this.length)) {
-      await this.#write(chunk.subarray(start, end), this.length + start)
+    await this.writeAt(chunk, this.length)
+  }
+
+  /**
+   * As `append`, at any place of the file; several at a time, of which none meets another's place. Its
+   * zeros are taken to be there: where something else was written before, `isOver` writes them too.
+   */
+  async writeAt(chunk: Uint8Array, position: number, isOver: boolean = false): Promise<void> {
+    for (const [start, end] of isOver ? [[0, chunk.length] as const] : dataRuns(chunk, position)) {
+      await this.#write(chunk.subarray(start, end), position + start)
     }
-    this.length += chunk.length
-    if (this.#isSyncDue()) {
+    this.length = Math.max(this.length, position + chunk.length)
+    while (this.#isSyncDue()) {
       // At most one sync is under way: a slow medium slows the source instead of filling memory.
-      await this.#sync
+      const before = this.#sync
+      await before
       if (this.#onSynced) await this.#reachLength()
+      if (this.#sync !== before) continue
       this.#beginSync()
       // Its failure is seen when it is awaited, here or in `finish`.
       this.#sync?.catch(() => {})
     }
+  }
+
+  /** The file has so many bytes at least: what is not written of them are zeros. */
+  reach(lengthBytes: number): void {
+    this.length = Math.max(this.length, lengthBytes)
   }
 
   #isSyncDue(): boolean {
@@ -129,7 +144,7 @@ export class Writer {
       if (written === 0) throw new ImageError('unavailable', 'The medium takes no more bytes.')
       done += written
     }
-    this.#dataEnd = position + data.length
+    this.#dataEnd = Math.max(this.#dataEnd, position + data.length)
     this.#unsyncedBytes += data.length
   }
 
