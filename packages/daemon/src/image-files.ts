@@ -37,4 +37,9 @@ export interface ImageFiles {
   receive(launch: Launch, options: { port: number; fileType: string }): Promise<void>
   /** Begins to send a ready file to `host:port`; rejects when it may not be. */
   send(path: string, toAddress: string): Promise<void>
+  /**
+   * Ends a file that is neither ready nor failed as failed, with `reason` in its message; any other is
+   * left as it is. For a copy that nobody will send: without it that takes the 60 s of contract §4.3.
+   */
+  fail?(path: string, reason: string): Promise<void>
 }
