@@ -18,9 +18,9 @@ export interface Inspection {
 }
 
 /** Enough for a qcow2 header with its extensions, and for ISO 9660, which begins at 32 KiB. */
-const headBytes = qcow2HeadBytes
+export const headBytes: number = qcow2HeadBytes
 /** A fixed VHD is a raw disk and this many bytes after it. */
-const footerBytes = 512
+export const footerBytes = 512
 
 /** What a file is that is not stored, how it is known, and what to do with it. */
 interface Foreign extends Magic {
@@ -99,6 +99,11 @@ export class FormatInspector {
     if (before >= headBytes) return
     this.#head.set(chunk.subarray(0, headBytes - before), before)
     if (this.#size >= headBytes) inspectHead(this.#head, this.#isUnpacked)
+  }
+
+  /** Passes over bytes of a file that is there already: neither of its first `headBytes` nor the last 512. */
+  skip(lengthBytes: number): void {
+    this.#size += lengthBytes
   }
 
   /** The verdict, once all bytes have passed. Throws an ImageError as `write` does. */

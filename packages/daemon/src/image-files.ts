@@ -41,5 +41,5 @@ export interface ImageFiles {
    * Ends a file that is neither ready nor failed as failed, with `reason` in its message; any other is
    * left as it is. For a copy that nobody will send: without it that takes the 60 s of contract §4.3.
    */
-  fail?(path: string, reason: string): Promise<void>
+  fail(path: string, reason: string): Promise<void>
 }

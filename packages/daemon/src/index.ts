@@ -1,6 +1,5 @@
 // The front door of the daemon: re-exports, nothing else.
 
-export * from './paths.ts'
 export {
   type Address,
   type PortRange,
@@ -8,6 +7,8 @@ export {
   parseAddress,
   parsePortRange,
 } from './address.ts'
+export { startDaemon } from './daemon.ts'
+export { startDataSource } from './data-source-server.ts'
 export type { FileInfo, FileState } from './file-info.ts'
 export type { ImageFiles, Launch, Values } from './image-files.ts'
 export type { Log } from './log.ts'

@@ -1,6 +1,7 @@
 // What the two programs of a Longhorn disk are started with: the command line fills it in, and nothing
 // below reads the environment.
 
+import type { Fetcher } from '@backing-image/core'
 import type { Address, PortRange } from './address.ts'
 import type { Values } from './image-files.ts'
 import type { Log } from './log.ts'
@@ -12,7 +13,7 @@ export interface Build {
   buildDate: string
 }
 
-interface CommonOptions {
+export interface CommonOptions {
   /** Of the daemon's gRPC, or of a data source's REST. */
   listen: Address
   /** Of the REST interface to the files. */
@@ -21,6 +22,8 @@ interface CommonOptions {
   diskPath: string
   /** Where others reach this process, when no storage network does; empty where it is not known. */
   podIp: string
+  /** Reads what URLs name. */
+  fetcher: Fetcher
   log: Log
 }
 

@@ -10,7 +10,8 @@ import { type Bytes, isImageError } from '@backing-image/core'
 import { qcow2Image } from '@backing-image/core/testing'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { assertConverter, toQcow2 } from './qcow2-export.ts'
+import { toQcow2 } from './qcow2-export.ts'
+import { assertConverter } from './qemu-img.ts'
 import { bringing, brought, bytesOf } from './testing/bringing.ts'
 
 const converting = suite('exports as qcow2')

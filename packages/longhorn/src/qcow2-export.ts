@@ -1,12 +1,11 @@
-// An export that was asked for as qcow2 and comes raw (contract §6.2) is converted here. qemu-img is told
-// what it reads, never looks for itself, and gets two files without names, a limited memory and time.
+// An export that was asked for as qcow2 and comes raw (contract §6.2) is converted here, from one file
+// without a name into another.
 
-import { execFile, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import type { FileHandle } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { promisify } from 'node:util'
 import { type Bytes, FormatInspector, ImageError, type Opening } from '@backing-image/core'
+import { convertImage } from './qemu-img.ts'
 import { assertScratchRoom, bytesOfFile, openNameless, writeSparse } from './scratch.ts'
 
 export interface Conversion {
@@ -20,31 +19,10 @@ export interface Conversion {
   folder?: string
 }
 
-const run = promisify(execFile)
-const addressSpaceKiB = 2 * 1024 * 1024
-const timeoutLeastMs = 120_000
-/** So slow may storage be. */
-const bytesPerMsLeast = 10 * 1024
 /** What qcow2 needs beside the data: 8 bytes for each 64 KiB, and the same again. */
 const overheadShare = 1 / 1024
 const overheadBytes = 16 * 1024 * 1024
 const blockBytes = 512
-const wordsLengthMax = 1000
-const limited = 'ulimit -v "$1" && ulimit -t "$2" && ulimit -f "$3" && shift 3 && exec "$@"'
-
-/** Throws `invalid_argument` where there is no such program. */
-export async function assertConverter(qemuImg: string): Promise<void> {
-  try {
-    await run(qemuImg, ['--version'], { timeout: timeoutLeastMs, env: environment() })
-  } catch (cause) {
-    throw new ImageError(
-      'invalid_argument',
-      `An export as qcow2 needs ${qemuImg}, which can not be run on this server: Longhorn gives volumes as ` +
-        'raw. Install it (Debian: qemu-utils), or ask for "export-type": "raw".',
-      { cause },
-    )
-  }
-}
 
 /** What is to be stored of an export: as it comes where it is qcow2, else converted. */
 export async function toQcow2(
@@ -62,7 +40,15 @@ export async function toQcow2(
     const { blocks } = await raw.stat()
     await assertScratchRoom(folder, blocks * blockBytes + overheadBytes)
     made = await openNameless(folder)
-    await convert(raw, made, conversion)
+    await convertImage({
+      from: { file: raw, format: 'raw' },
+      to: { file: made, format: 'qcow2', bytesMax: size * (1 + overheadShare) + overheadBytes },
+      size,
+      what: 'the export',
+      remedy: 'Ask for "export-type": "raw" instead.',
+      signal: conversion.signal,
+      qemuImg: conversion.qemuImg,
+    })
     await raw.close()
     const { size: madeBytes } = await made.stat()
     const warning =
@@ -106,51 +92,4 @@ async function receive(
     )
   }
   return inspector.end().format
-}
-
-/** By descriptors: neither file has a name, so that both go with the last process that has them open. */
-async function convert(
-  from: FileHandle,
-  to: FileHandle,
-  { size, signal, qemuImg }: Conversion,
-): Promise<void> {
-  const timeoutMs = timeoutLeastMs + Math.ceil(size / bytesPerMsLeast)
-  const sizeMax = size * (1 + overheadShare) + overheadBytes
-  const limits = [addressSpaceKiB, timeoutMs / 1000, sizeMax / blockBytes].map((each) =>
-    String(Math.ceil(each)),
-  )
-  const command = [qemuImg, 'convert', '-f', 'raw', '-O', 'qcow2', fd(3), fd(4)]
-  const child = spawn('/bin/sh', ['-c', limited, 'sh', ...limits, ...command], {
-    stdio: ['ignore', 'ignore', 'pipe', from.fd, to.fd],
-    env: environment(),
-    signal,
-    timeout: timeoutMs,
-    killSignal: 'SIGKILL',
-  })
-  let words = ''
-  child.stderr?.on('data', (chunk: Buffer) => {
-    words = (words + chunk.toString()).slice(0, wordsLengthMax)
-  })
-  // An abort is told by the signal, and only once the process has gone.
-  child.on('error', (error) => (words ||= error.message))
-  const [code, killedBy] = await new Promise<[number | null, string | null]>((resolve) => {
-    child.on('close', (...how) => resolve(how))
-  })
-  signal.throwIfAborted()
-  if (code === 0) return
-  const how = killedBy === null ? `ended with ${code}` : `was ended by ${killedBy}`
-  throw new ImageError(
-    'failed_precondition',
-    `qemu-img could not convert the export: it ${how} (it may take ${Math.ceil(timeoutMs / 1000)} s and ` +
-      `${Math.ceil(sizeMax)} bytes). ${words.trim()} Ask for "export-type": "raw" instead.`,
-  )
-}
-
-function fd(number: number): string {
-  return `/proc/self/fd/${number}`
-}
-
-/** Nothing of ours, where secrets are. */
-function environment(): NodeJS.ProcessEnv {
-  return { PATH: process.env['PATH'] ?? '', LC_ALL: 'C' }
 }

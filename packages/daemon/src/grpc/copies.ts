@@ -95,7 +95,7 @@ export class Copies {
       if (signal.aborted) return
       const reason = `${from} was asked for a copy, and does not send: ${asError(error).message}`
       log.warn({ ...about, err: asError(error) }, 'a copy was asked for, and is not sent')
-      await files.fail?.(path, reason.trim()).catch((err: unknown) => {
+      await files.fail(path, reason.trim()).catch((err: unknown) => {
         log.error({ ...about, err: asError(err) }, 'the file could not be ended')
       })
     }

@@ -1,0 +1,45 @@
+// The program `daemon`: one disk, its file service over HTTP, and what Longhorn asks over gRPC (contract §0).
+
+import { Backups } from './backup/backup.ts'
+import { startGrpc } from './grpc/server.ts'
+import { serveDisk } from './open-disk.ts'
+import type { DaemonOptions, Running } from './options.ts'
+
+/** Resolves when everything listens, gRPC last: Longhorn takes that for readiness. */
+export async function startDaemon(options: DaemonOptions): Promise<Running> {
+  const { listen, portRange, podIp, build, log } = options
+  const { disk, diskUuid, syncService, close } = await serveDisk(options, options.diskUuid)
+  try {
+    const backups = new Backups({ hasher: disk.place.hasher, log })
+    const grpc = await startGrpc({
+      backups: {
+        create: async (o) =>
+          await backups.create({
+            ...o,
+            backupTarget: o.target,
+            labels: Object.entries(o.labels).map(([k, v]) => `${k}=${v}`),
+          }),
+        status: async (name) => backups.status(name),
+      },
+      listen,
+      files: disk,
+      diskPath: disk.place.root,
+      diskUuid,
+      portRange,
+      podIp,
+      syncPort: syncService.port,
+      build,
+      log,
+    })
+    log.info({ address: grpc.address }, 'gRPC listens')
+    return {
+      close: async () => {
+        await grpc.close()
+        await close()
+      },
+    }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}

@@ -1,0 +1,300 @@
+// One file of the disk, from its launch to its end: its state, and the few steps that change it
+// (contract §4.2). What it is made of comes from elsewhere; here it becomes `ready`, or `failed`.
+
+import { makeParents } from '@backing-image/backend-local'
+import { ImageError, asError, isImageError } from '@backing-image/core'
+import { type Arrival, type Place, assertWanted } from './arrival.ts'
+import { modificationTimeOf, removeFile, writeConfig } from './config-file.ts'
+import { type Found, blockBytes, findFile } from './existing.ts'
+import { type FileInfo, type FileState, emptyInfo } from './file-info.ts'
+import type { Launch } from './image-files.ts'
+import type { Log } from './log.ts'
+import { configPath, temporaryPath } from './paths.ts'
+
+/** How long a source may take to give the first byte (contract §4.3). */
+const beginTimeoutMs = 60_000
+/** Copies of one file that are sent at a time (contract §2.6). */
+const sendingLimit = 3
+
+export interface ManagedFileOptions {
+  place: Place
+  log: Log
+  launch: Launch
+  /** Resolves when nobody works on a file of the same path any more. */
+  free: Promise<void>
+}
+
+export class ManagedFile {
+  readonly #place: Place
+  readonly #log: Log
+  readonly #launch: Launch
+  readonly #info: FileInfo
+  readonly #ending = new AbortController()
+  readonly #prepared: Promise<void>
+  #working: Promise<unknown> = Promise.resolve()
+
+  constructor({ place, log, launch, free }: ManagedFileOptions) {
+    this.#place = place
+    this.#log = log
+    this.#launch = launch
+    this.#info = { ...emptyInfo(launch.path, launch.uuid), ...about(launch) }
+    this.#prepared = this.#prepare(free)
+    this.#working = this.#prepared
+  }
+
+  get path(): string {
+    return this.#launch.path
+  }
+
+  get uuid(): string {
+    return this.#launch.uuid
+  }
+
+  get state(): FileState {
+    return this.#info.state
+  }
+
+  /** Aborted when nobody wants the file any more, or it has failed. */
+  get signal(): AbortSignal {
+    return this.#ending.signal
+  }
+
+  /** As it stands; a ready file that has changed is `unknown` from now on (contract §3.6). */
+  async info(): Promise<FileInfo> {
+    await this.#watchReady()
+    return { ...this.#info }
+  }
+
+  /**
+   * Makes the file of what `work` brings, unless what is on the disk serves. Resolves when it is ready;
+   * rejects when it has failed, with why.
+   */
+  async make(work: () => Promise<Arrival>): Promise<void> {
+    await this.#prepared
+    if (this.state === 'ready') return
+    if (this.state !== 'starting') {
+      throw new ImageError(
+        'failed_precondition',
+        `invalid state ${this.state} for actual processing`,
+      )
+    }
+    const making = this.#make(work)
+    this.#working = making.catch(() => {})
+    await making
+  }
+
+  async #make(work: () => Promise<Arrival>): Promise<void> {
+    try {
+      await makeParents(this.#place.disk, this.#place.root, this.path)
+      await this.#publish(await work())
+    } catch (error) {
+      this.fail(this.signal.aborted ? asError(this.signal.reason) : asError(error))
+      throw error
+    }
+  }
+
+  /** How many bytes will come in all; -1 where nobody knows. */
+  announce(sizeBytes: number): void {
+    this.#info.size = sizeBytes
+  }
+
+  /** So many more bytes have come. */
+  advance(lengthBytes: number): void {
+    const info = this.#info
+    if (info.state === 'starting') info.state = 'in-progress'
+    if (info.state !== 'in-progress') return
+    info.processedSize += lengthBytes
+    if (info.size <= 0) return
+    info.progress = Math.min(100, Math.floor((info.processedSize / info.size) * 100))
+  }
+
+  /** Ends as `failed`, unless it is ready or has failed. What it was made of goes. */
+  fail(error: Error): void {
+    const info = this.#info
+    if (info.state === 'ready' || info.state === 'failed') return
+    info.state = 'failed'
+    info.message = `failed to process sync file: ${error.message}`
+    this.#ending.abort(error)
+    this.#log.warn({ path: this.path, message: error.message }, 'file has failed')
+  }
+
+  /** Nobody wants it any more: its work ends. Resolves when nothing is written any more. */
+  async end(): Promise<void> {
+    this.#ending.abort(new ImageError('cancelled', 'the file was removed or forgotten'))
+    await this.#working
+  }
+
+  /** Takes the file away, with what goes along. To be called after `end`. */
+  async erase(): Promise<void> {
+    const { disk } = this.#place
+    for (const path of [temporaryPath(this.path), configPath(this.path), this.path]) {
+      await removeFile(disk, path)
+    }
+  }
+
+  /** Runs `send` beside at most two others. Rejects with why it can not; else it has begun. */
+  async lend(send: () => Promise<void>): Promise<void> {
+    const info = this.#info
+    if (info.sendingReference >= sendingLimit) {
+      throw new ImageError(
+        'resource_exhausted',
+        `syncing file ${this.path} reaches to the simultaneous sending limit ${sendingLimit}`,
+      )
+    }
+    info.sendingReference += 1
+    let isLent = false
+    try {
+      await this.#watchReady()
+      this.assertReady('file sending')
+      isLent = true
+    } finally {
+      if (!isLent) info.sendingReference -= 1
+    }
+    void send()
+      .catch((error: unknown) => {
+        this.#log.warn({ path: this.path, message: asError(error).message }, 'sending has failed')
+      })
+      .finally(() => (info.sendingReference -= 1))
+  }
+
+  /** `what` completes the words of Longhorn: "invalid state … for …". */
+  assertReady(what: string): void {
+    if (this.state === 'ready') return
+    throw new ImageError('failed_precondition', `invalid state ${this.state} for ${what}`)
+  }
+
+  async #prepare(free: Promise<void>): Promise<void> {
+    await free
+    try {
+      const found = await this.#reusable()
+      if (found) return await this.#adopt(found)
+      await removeFile(this.#place.disk, temporaryPath(this.path))
+    } catch (error) {
+      this.fail(asError(error))
+      return
+    }
+    this.#info.state = 'starting'
+    const timer = setTimeout(() => {
+      if (this.state !== 'starting') return
+      const what = `failed to wait for processing begin in ${beginTimeoutMs / 1000} seconds`
+      this.fail(new ImageError('unavailable', `${what}, current state starting`))
+    }, beginTimeoutMs).unref()
+    this.signal.addEventListener('abort', () => clearTimeout(timer))
+  }
+
+  /** What is on the disk, where it is what is wanted (contract §3.6); it is never harmed. */
+  async #reusable(): Promise<Found | undefined> {
+    const { size, expectedChecksum } = this.#launch
+    const found = await this.#look(size)
+    if (!found) return undefined
+    if (expectedChecksum === '' || expectedChecksum === found.currentChecksum) return found
+    const { currentChecksum } = found
+    const { path } = this
+    this.#log.warn({ path, expectedChecksum, currentChecksum }, 'the file on the disk is another')
+    return undefined
+  }
+
+  #look(sizeWanted: number): Promise<Found | undefined> {
+    const { signal } = this
+    return findFile(this.#place, this.path, { sizeWanted, signal, log: this.#log })
+  }
+
+  async #adopt(found: Found): Promise<void> {
+    this.signal.throwIfAborted()
+    const adopted: FileInfo = { ...this.#info, ...found }
+    await this.#tellConfig(adopted)
+    this.#becomeReady(found)
+    this.#log.info({ path: this.path, size: found.size }, 'file of the disk is reused')
+  }
+
+  /** Without it the file would be hashed again some time: no reason to refuse it now. */
+  async #tellConfig(info: FileInfo): Promise<void> {
+    try {
+      await writeConfig(this.#place.disk, this.#place.root, info)
+    } catch (error) {
+      this.#log.warn({ path: this.path, message: asError(error).message }, 'no config was written')
+    }
+  }
+
+  async #publish({ temporary, size, sha512, shape }: Arrival): Promise<void> {
+    try {
+      this.signal.throwIfAborted()
+      assertWanted({ size, sha512 }, this.#info)
+      const stats = await temporary.seal()
+      const found: Found = {
+        size,
+        virtualSize: shape.virtualSize,
+        realSize: Number(stats.blocks * blockBytes),
+        currentChecksum: sha512,
+        // Renaming leaves it as it is.
+        modificationTime: modificationTimeOf(stats),
+      }
+      const { disk, root } = this.#place
+      // First, so that nobody sees the file without it (contract §3.6).
+      await writeConfig(disk, root, { ...this.#info, ...found })
+      await temporary.commit(root, this.path, { ifAbsent: false, signal: this.signal })
+      this.#becomeReady(found)
+      this.#log.info({ path: this.path, size, sha512 }, 'file is ready')
+    } catch (error) {
+      await temporary.discard()
+      throw error
+    }
+  }
+
+  #becomeReady(found: Found): void {
+    Object.assign(this.#info, found, {
+      state: 'ready',
+      progress: 100,
+      processedSize: found.size,
+      message: '',
+    })
+  }
+
+  async #watchReady(): Promise<void> {
+    const info = this.#info
+    if (info.state !== 'ready') return
+    const modificationTime = await this.#modificationTime()
+    if (info.state !== 'ready' || modificationTime === info.modificationTime) return
+    info.state = 'unknown'
+    info.message = `ready file is suddenly modified at ${modificationTime}, need to re-check the checksum`
+    info.modificationTime = modificationTime
+    this.#log.warn({ path: this.path, modificationTime }, 'a ready file was modified')
+    this.#working = this.#recheck()
+  }
+
+  /** Empty where there is no file. */
+  async #modificationTime(): Promise<string> {
+    try {
+      return modificationTimeOf(await this.#place.disk.lstat(this.path))
+    } catch (error) {
+      if (isImageError(error, 'not_found')) return ''
+      throw error
+    }
+  }
+
+  /** The file is not touched, whatever is found. */
+  async #recheck(): Promise<void> {
+    const { currentChecksum: before } = this.#info
+    try {
+      const found = await this.#look(0)
+      if (!found) throw new ImageError('not_found', `${this.path} is no file any more`)
+      if (found.currentChecksum !== before) {
+        throw new ImageError(
+          'data_loss',
+          `ready file is modified at ${found.modificationTime} with a different checksum ` +
+            `${found.currentChecksum}, previous checksum ${before}`,
+        )
+      }
+      await this.#tellConfig({ ...this.#info, ...found })
+      this.#becomeReady(found)
+    } catch (error) {
+      this.#info.state = 'failed'
+      this.#info.message = asError(error).message
+      this.#log.warn({ path: this.path, message: this.#info.message }, 'file has failed')
+    }
+  }
+}
+
+function about({ diskUuid, expectedChecksum, size }: Launch): Partial<FileInfo> {
+  return { diskUUID: diskUuid, expectedChecksum, size }
+}
