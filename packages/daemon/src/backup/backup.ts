@@ -27,10 +27,12 @@ export interface BackupsOptions {
   log: Log
   /** As LockOptions has it. */
   settleMs?: number
+  /** How long a target may take for the beginning; less than usual for a test. */
+  beginTimeoutMs?: number
 }
 
 /** Whoever orders waits for a minute (contract §1.3). */
-const beginTimeoutMs = 50_000
+const usualBeginTimeoutMs = 50_000
 const concurrencyMax = 64
 /** The rest is for the end. */
 const sentPercent = 95
@@ -56,13 +58,15 @@ export class Backups {
   readonly #hasher: Hasher
   readonly #log: Log
   readonly #settleMs: number | undefined
+  readonly #beginTimeoutMs: number
   /** In the order in which they were ordered. */
   #entries: Entry[] = []
 
-  constructor({ hasher, log, settleMs }: BackupsOptions) {
+  constructor({ hasher, log, settleMs, beginTimeoutMs }: BackupsOptions) {
     this.#hasher = hasher
     this.#log = log
     this.#settleMs = settleMs
+    this.#beginTimeoutMs = beginTimeoutMs ?? usualBeginTimeoutMs
   }
 
   /**
@@ -122,8 +126,8 @@ export class Backups {
     const beginning = new AbortController()
     const leave = (): void => beginning.abort(stop.signal.reason)
     stop.signal.addEventListener('abort', leave, { once: true })
-    const late = lateError('take the beginning of a backup', beginTimeoutMs)
-    const timer = setTimeout(() => beginning.abort(late), beginTimeoutMs)
+    const late = lateError('take the beginning of a backup', this.#beginTimeoutMs)
+    const timer = setTimeout(() => beginning.abort(late), this.#beginTimeoutMs)
     const { signal } = beginning
     let target: Target | undefined
     let lock: Lock | undefined

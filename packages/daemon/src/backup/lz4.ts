@@ -24,6 +24,8 @@ const distanceMax = 0xffff
 const tableBits = 16
 /** The longer nothing matches, the larger the steps. */
 const skipBits = 6
+/** From here on the runtime copies faster than a loop. */
+const callBytes = 64
 
 export function isLz4(bytes: Uint8Array): boolean {
   return bytes.length >= 7 && viewOf(bytes).getUint32(0, true) === magic
@@ -116,7 +118,7 @@ class Sequences {
     const count = until - this.#done
     this.#out[token] = Math.min(15, count) << 4
     if (count >= 15) this.#length(count - 15)
-    this.#out.set(this.#plain.subarray(this.#done, until), this.#written)
+    copyBytes(this.#plain, this.#done, this.#out, this.#written, count)
     this.#written += count
     return token
   }
@@ -169,6 +171,19 @@ export function decompressLz4(frame: Uint8Array, bytesMax: number): Uint8Array<A
   return out.subarray(0, length)
 }
 
+/** Most are short, where a call takes longer than the bytes. */
+function copyBytes(
+  from: Uint8Array,
+  fromAt: number,
+  to: Uint8Array,
+  toAt: number,
+  count: number,
+): void {
+  if (count > callBytes) to.set(from.subarray(fromAt, fromAt + count), toAt)
+  else
+    for (let index = 0; index < count; index += 1) to[toAt + index] = from[fromAt + index] as number
+}
+
 function copy(block: Uint8Array, out: Uint8Array, length: number): number {
   if (length + block.length > out.length) throw damaged('it holds more than is expected')
   out.set(block, length)
@@ -193,7 +208,7 @@ function unpack(block: Uint8Array, out: Uint8Array, begin: number, limit: number
     const literals = more(token >>> 4)
     if (at + literals > block.length) throw damaged('it ends within literals')
     if (length + literals > limit) throw damaged('it holds more than is expected')
-    out.set(block.subarray(at, at + literals), length)
+    copyBytes(block, at, out, length, literals)
     at += literals
     length += literals
     if (at === block.length) break
@@ -203,11 +218,14 @@ function unpack(block: Uint8Array, out: Uint8Array, begin: number, limit: number
     const matched = more(token & 15) + matchBytesMin
     if (distance === 0 || distance > length) throw damaged('it refers to what is not there')
     if (length + matched > limit) throw damaged('it holds more than is expected')
-    if (distance >= matched) out.copyWithin(length, length - distance, length - distance + matched)
-    // What it refers to is made while it is copied.
-    else
-      for (let index = length; index < length + matched; index += 1)
-        out[index] = out[index - distance] ?? 0
+    if (matched > callBytes && distance >= matched) {
+      out.copyWithin(length, length - distance, length - distance + matched)
+    } else {
+      // What it refers to may be made while it is copied.
+      for (let to = length, from = length - distance; to < length + matched; to += 1, from += 1) {
+        out[to] = out[from] as number
+      }
+    }
     length += matched
   }
   return length

@@ -53,8 +53,8 @@ function configOf(order: BackupOrder): Config {
   if (order.backupTarget === '') throw invalid('missing input parameter: the backup target')
   if (!isName(name)) {
     throw invalid(
-      `invalid backing image name ${name} for it is longer than 64, or has others than letters, ` +
-        'digits, "_", "." and "-"',
+      `invalid backing image name ${name} for it is longer than 64, or is not two or more of ` +
+        'letters, digits, "_", "." and "-" that begin with a letter or digit',
     )
   }
   return {
