@@ -134,6 +134,28 @@ export class Place {
   }
 }
 
+/** Runs `test` with a place of its own. */
+export async function withPlace(
+  test: (place: Place) => Promise<void>,
+  options: Partial<BackupsOptions> = {},
+): Promise<void> {
+  const place = await Place.make(options)
+  try {
+    await test(place)
+  } finally {
+    await place.remove()
+  }
+}
+
+export async function failureOf(work: Promise<unknown>): Promise<Error> {
+  try {
+    await work
+  } catch (error) {
+    if (error instanceof Error) return error
+  }
+  throw new Error('It did not fail.')
+}
+
 export function sha512(bytes: Uint8Array): string {
   return createHash('sha512').update(bytes).digest('hex')
 }
