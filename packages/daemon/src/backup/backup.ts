@@ -4,6 +4,7 @@
 import type { FileHandle } from 'node:fs/promises'
 import { type Hasher, ImageError, asError, isImageError } from '@backing-image/core'
 import type { Log } from '../log.ts'
+import { again } from './again.ts'
 import { type Config, formatConfig, readConfig, timeText } from './config.ts'
 import { backupUrl, configPath } from './layout.ts'
 import { Lock } from './lock.ts'
@@ -173,7 +174,8 @@ export class Backups {
       lock.assertHeld()
       const completedAt = timeText(new Date())
       const whole = { ...config, ...sent, completedAt }
-      await target.write(configPath(config.name), formatConfig(whole))
+      const bytes = formatConfig(whole)
+      await again(() => target.write(configPath(config.name), bytes), stop.signal)
       this.#complete(entry)
       this.#log.info({ name: order.name, blocks: sent.blocks.length }, 'A backup is complete.')
     } catch (error) {

@@ -10,8 +10,8 @@ import { type Found, type Target, lateError } from './target.ts'
 const { O_CREAT, O_DIRECTORY, O_EXCL, O_RDONLY, O_WRONLY } = constants
 /** Others remove empty folders while we make them. */
 const attemptsMax = 5
-/** How long a share may be silent, for errors; the guard of the disk measures it. */
-const silenceMs = 8_000
+/** A share of another machine may take its time. */
+const readTimeoutMs = 30_000
 
 /** `vfs:///path`. */
 export async function openFolder(url: URL): Promise<Target> {
@@ -28,7 +28,7 @@ export class FolderTarget implements Target {
 
   private constructor(root: string) {
     this.#root = resolve(root)
-    this.#disk = openDisk(this.#root)
+    this.#disk = openDisk(this.#root, { readTimeoutMs })
   }
 
   /** Rejects with `failed_precondition` where there is no such folder. */
@@ -144,6 +144,6 @@ export class FolderTarget implements Target {
 
   #late(error: unknown): unknown {
     const isSilent = isImageError(error, 'unavailable') && this.#disk.returning !== undefined
-    return isSilent ? lateError('answer', silenceMs, error) : error
+    return isSilent ? lateError('answer', readTimeoutMs, error) : error
   }
 }

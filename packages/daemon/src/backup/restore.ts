@@ -1,7 +1,7 @@
 // A backup out of its target, as the bytes of the image in their order.
 
-import { setTimeout as pause } from 'node:timers/promises'
-import { ImageError, isImageError } from '@backing-image/core'
+import { ImageError } from '@backing-image/core'
+import { again } from './again.ts'
 import { storedBytesMax, unpackBlock } from './block.ts'
 import { type Block, type Config, readConfig } from './config.ts'
 import { blockBytes, blockPath, parseBackupUrl } from './layout.ts'
@@ -9,8 +9,6 @@ import { Lock } from './lock.ts'
 import { type Credential, type Target, openTarget } from './target.ts'
 
 const concurrencyMax = 64
-/** What a target did not give for a moment is asked for again. */
-const pausesMs = [1_000, 5_000, 30_000]
 
 export interface RestoreOptions {
   /** How many blocks are fetched at a time, and so held in memory. */
@@ -114,19 +112,14 @@ async function fetchBlock(
   signal: AbortSignal,
 ): Promise<Uint8Array> {
   const wanted = { checksum, compression, sizeBytes: Math.min(blockBytes, sizeBytes - offset) }
-  for (let attempt = 0; ; attempt += 1) {
-    try {
-      return await unpackBlock(await target.read(blockPath(checksum), storedBytesMax), wanted)
-    } catch (error) {
-      const pauseMs = pausesMs[attempt]
-      const isTransient = isImageError(error, 'unavailable', 'deadline_exceeded')
-      if (isTransient && pauseMs !== undefined && !signal.aborted) {
-        await pause(pauseMs, undefined, { signal }).catch(() => signal.throwIfAborted())
-        continue
-      }
-      if (!(error instanceof ImageError)) throw error
-      const text = `failed to read block ${blockPath(checksum)} of the backup ${name}, which goes to ${offset}`
-      throw new ImageError(error.code, `${text}: ${error.message}`, { cause: error })
-    }
+  try {
+    return await again(
+      async () => await unpackBlock(await target.read(blockPath(checksum), storedBytesMax), wanted),
+      signal,
+    )
+  } catch (error) {
+    if (!(error instanceof ImageError)) throw error
+    const text = `failed to read block ${blockPath(checksum)} of the backup ${name}, which goes to ${offset}`
+    throw new ImageError(error.code, `${text}: ${error.message}`, { cause: error })
   }
 }

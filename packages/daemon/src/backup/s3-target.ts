@@ -19,7 +19,16 @@ const codes: Record<number, Code> = {
   401: 'permission_denied',
   403: 'permission_denied',
   404: 'not_found',
+  408: 'unavailable',
+  429: 'unavailable',
+  501: 'unimplemented',
   507: 'resource_exhausted',
+}
+
+/** What no repetition changes is not `unavailable`. */
+function codeOf(status: number | undefined): Code {
+  if (status === undefined) return 'unavailable'
+  return codes[status] ?? (status < 500 ? 'failed_precondition' : 'unavailable')
 }
 
 export function openS3(url: URL, credential: Credential): Promise<Target> {
@@ -166,9 +175,8 @@ async function attempt<T>(what: string, work: (signal: AbortSignal) => Promise<T
     const parts = error as { $metadata?: { httpStatusCode?: number }; code?: unknown }
     const status = parts.$metadata?.httpStatusCode
     if (signal.aborted || error.name === 'TimeoutError') throw lateError(what, callTimeoutMs, error)
-    const code = status === undefined ? 'unavailable' : (codes[status] ?? 'unavailable')
     const word = typeof parts.code === 'string' ? parts.code : error.name
-    throw new ImageError(code, `failed to ${what}: AWS Error: ${word} ${error.message}`, {
+    throw new ImageError(codeOf(status), `failed to ${what}: AWS Error: ${word} ${error.message}`, {
       cause: error,
       reason: 'storage_unavailable',
     })

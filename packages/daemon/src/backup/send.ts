@@ -3,6 +3,7 @@
 
 import type { FileHandle } from 'node:fs/promises'
 import { type Hasher, ImageError } from '@backing-image/core'
+import { again } from './again.ts'
 import { type Compression, packBlock } from './block.ts'
 import type { Block } from './config.ts'
 import { blockBytes, blockPath, checksumOf } from './layout.ts'
@@ -92,11 +93,13 @@ class BlockSender {
   }
 
   async #send(block: Uint8Array<ArrayBuffer>, checksum: string): Promise<void> {
-    const { target, compression } = this.#sending
-    const found = await target.stat(blockPath(checksum))
+    const { target, compression, signal } = this.#sending
+    const path = blockPath(checksum)
+    const found = await again(() => target.stat(path), signal)
     // An empty one is what a power cut left of somebody's.
     if (found && found.sizeBytes > 0) return
-    await target.write(blockPath(checksum), await packBlock(block, compression))
+    const packed = await packBlock(block, compression)
+    await again(() => target.write(path, packed), signal)
   }
 }
 
