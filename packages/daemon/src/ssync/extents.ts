@@ -64,6 +64,7 @@ async function* mapped({
     }
   } finally {
     child.kill('SIGKILL')
+    child.stdout?.destroy()
     await isOver
   }
 }
