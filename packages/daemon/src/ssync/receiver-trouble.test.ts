@@ -90,6 +90,32 @@ trouble(
 )
 
 trouble(
+  'a sender that does not wait for the answer to its close has closed',
+  receiving(async (rig) => {
+    const slow: GuardedDisk = {
+      ...rig.disk,
+      returning: undefined,
+      open: async (...call) =>
+        changed(await rig.disk.open(...call), 'datasync', async (file) => {
+          await new Promise((resolve) => setTimeout(resolve, 200))
+          await file.datasync()
+        }),
+    }
+    const receiver = await rig.listen({ disk: slow })
+    await asking(receiver, async ({ get, post }) => {
+      await get(openOf(content.length))
+      await post(whole, content)
+    })
+    const socket = connect(receiver.port, '127.0.0.1')
+    const head = 'POST /v1-ssync/close HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n'
+    await new Promise<void>((resolve) => socket.write(head, () => resolve()))
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    socket.destroy()
+    await assertReceived(rig, await receiver.received, content)
+  }),
+)
+
+trouble(
   'nobody who comes is waited for only so long',
   receiving(async (rig) => {
     const receiver = await rig.listen({ idleTimeoutMs: 60 })
@@ -172,6 +198,23 @@ trouble(
   }),
 )
 
+type OpenFile = Awaited<ReturnType<GuardedDisk['open']>>
+
+/** A file that does one thing otherwise. */
+function changed(
+  file: OpenFile,
+  verb: keyof OpenFile,
+  work: (file: OpenFile) => Promise<unknown>,
+): OpenFile {
+  return new Proxy(file, {
+    get: (_, name) => {
+      if (name === verb) return () => work(file)
+      const value: unknown = Reflect.get(file, name, file)
+      return typeof value === 'function' ? (value.bind(file) as unknown) : value
+    },
+  })
+}
+
 /** A disk whose files do not what `verb` says. */
 function broken(disk: GuardedDisk, verb: 'write' | 'datasync' | 'read'): GuardedDisk {
   const refuse = (): Promise<never> =>
@@ -179,16 +222,7 @@ function broken(disk: GuardedDisk, verb: 'write' | 'datasync' | 'read'): Guarded
   return {
     ...disk,
     returning: undefined,
-    open: async (...call) => {
-      const file = await disk.open(...call)
-      return new Proxy(file, {
-        get: (_, name) => {
-          if (name === verb) return refuse
-          const value: unknown = Reflect.get(file, name, file)
-          return typeof value === 'function' ? (value.bind(file) as unknown) : value
-        },
-      })
-    },
+    open: async (...call) => changed(await disk.open(...call), verb, refuse),
   }
 }
 

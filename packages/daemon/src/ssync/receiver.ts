@@ -231,7 +231,7 @@ export class Receiver {
     this.#file?.stop(error)
     if (this.#isEnding) return
     // Its text is to reach the sender.
-    if (response) await new Promise((resolve) => response.once('close', resolve))
+    if (response) await overWith(response)
     if (this.#isEnding) return
     await this.#end(undefined)
     await this.#farewell(undefined, undefined)
@@ -249,10 +249,9 @@ export class Receiver {
 
   async #farewell(response: ServerResponse | undefined, error: unknown): Promise<void> {
     if (response && !response.headersSent) {
-      const told = response.closed || new Promise((resolve) => response.once('close', resolve))
       if (error !== undefined) refuse(response, 500, asError(error).message)
       else response.writeHead(200, { 'content-length': '0', connection: 'close' }).end()
-      await told
+      await overWith(response)
     }
     for (const socket of this.#sockets) socket.destroy()
     await this.#closed
@@ -268,6 +267,13 @@ export class Receiver {
   #throwIfFailed(): void {
     if (this.#failure) throw this.#failure.error
   }
+}
+
+/** Resolves when an answer that was given has been sent, or can not be any more. */
+async function overWith(response: ServerResponse): Promise<void> {
+  // Whoever asked may have gone long ago.
+  if (response.writableFinished || response.destroyed || response.socket?.destroyed === true) return
+  await new Promise<void>((resolve) => response.once('close', resolve))
 }
 
 function senderGone(idleTimeoutMs: number): ImageError {
