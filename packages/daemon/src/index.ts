@@ -1,21 +1,13 @@
 // The front door of the daemon: re-exports, nothing else.
 
-export {
-  type Address,
-  type PortRange,
-  formatAddress,
-  parseAddress,
-  parsePortRange,
-} from './address.ts'
 export { startDaemon } from './daemon.ts'
 export { startDataSource } from './data-source-server.ts'
 export type { FileInfo, FileState } from './file-info.ts'
-export type { ImageFiles, Launch, Values } from './image-files.ts'
+export type { ImageFiles, Launch } from './image-files.ts'
 export type { Log } from './log.ts'
-export type { Build, DaemonOptions, DataSourceOptions, Running } from './options.ts'
+export * from './options.ts'
 export type { BackupOrder, BackupState, ImageBackups } from './grpc/backups.ts'
 export { type AskedSpec, DaemonClient, exportVolume } from './grpc/client.ts'
 export type { ImageKey, ImageResponse } from './grpc/messages.ts'
-export { RpcError } from './grpc/rpc-error.ts'
+export { RpcError, rpcCodeName } from './grpc/rpc-error.ts'
 export { type GrpcOptions, type RunningGrpc, startGrpc } from './grpc/server.ts'
-export { apiMinVersion, apiVersion } from './grpc/service.ts'

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs'
 import { hasHungCalls } from '@backing-image/backend-local'
 import { runProgram } from './cli/program.ts'
 
-const manifest: { version: string } = JSON.parse(
+const manifest: { version: string; gitCommit?: string; buildDate?: string } = JSON.parse(
   readFileSync(new URL('../package.json', import.meta.url), 'utf8'),
 )
 
@@ -25,6 +25,8 @@ process.on('exit', () => {
 
 const exitCode = await runProgram(process.argv.slice(2), {
   version: manifest.version,
+  gitCommit: manifest.gitCommit ?? '',
+  buildDate: manifest.buildDate ?? '',
   env: process.env,
   stdin: process.stdin,
   stdout: process.stdout,

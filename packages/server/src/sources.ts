@@ -23,14 +23,7 @@ import { SourceSecrets } from './source-secrets.ts'
 
 /** `longhorn` is where volumes are exported, and images imported, from. */
 export function openSources(config: Config, longhorn?: LonghornClient): Sources {
-  const { extraCaFile, httpProxy: http, httpsProxy: https, noProxy: no } = config
-  const rules = new AddressRules(config.downloads)
-  const fetcher = new Fetcher({
-    rules,
-    idleTimeoutMs: config.sourceIdleTimeoutMs,
-    ...(extraCaFile !== undefined && { extraCa: readFileSync(extraCaFile, 'utf8') }),
-    proxies: { ...(http && { http }), ...(https && { https }), ...(no && { no }) },
-  })
+  const { fetcher, rules } = openFetcher(config)
   const secrets = new SourceSecrets(config.sourceSecretsPath)
   const credentialOf = secrets.read.bind(secrets)
   return {
@@ -41,6 +34,19 @@ export function openSources(config: Config, longhorn?: LonghornClient): Sources 
       'export-from-volume': new ExportSource({ client: longhorn, sizeMax: config.imageBytesMax }),
     }),
   }
+}
+
+/** What reads URLs, and where it may. */
+export function openFetcher(config: Config): { fetcher: Fetcher; rules: AddressRules } {
+  const { extraCaFile, httpProxy: http, httpsProxy: https, noProxy: no } = config
+  const rules = new AddressRules(config.downloads)
+  const fetcher = new Fetcher({
+    rules,
+    idleTimeoutMs: config.sourceIdleTimeoutMs,
+    ...(extraCaFile !== undefined && { extraCa: readFileSync(extraCaFile, 'utf8') }),
+    proxies: { ...(http && { http }), ...(https && { https }), ...(no && { no }) },
+  })
+  return { fetcher, rules }
 }
 
 export function sourceTypesOf(sources: Sources): SourceType[] {

@@ -14,6 +14,11 @@ export class RpcError extends Error {
   }
 }
 
+/** Such as NOT_FOUND. */
+export function rpcCodeName(code: status): string {
+  return status[code]
+}
+
 export function missingArgument(): RpcError {
   return new RpcError(status.INVALID_ARGUMENT, 'missing required argument')
 }

@@ -5,7 +5,7 @@ import { ImageError, asError, isImageError } from '@backing-image/core'
 import { type PortRange, formatAddress } from '../address.ts'
 import type { ImageFiles, Launch, Values } from '../image-files.ts'
 import type { Log } from '../log.ts'
-import type { Build } from '../options.ts'
+import { type Build, apiMinVersion, apiVersion } from '../options.ts'
 import { imagePath, nameOf, sourcePath } from '../paths.ts'
 import type { ImageBackups } from './backups.ts'
 import { Copies } from './copies.ts'
@@ -29,10 +29,6 @@ export interface ServiceOptions {
   build: Build
   log: Log
 }
-
-/** What longhorn-manager compares with its own (contract §1.5). */
-export const apiVersion = 3
-export const apiMinVersion = 3
 
 /** The unary methods, each with its request and its answer as they are on the wire. */
 export class Service {

@@ -2,8 +2,10 @@
 
 import type { Command } from 'commander'
 import type { Client } from './client.ts'
+import { keyOf } from './daemon-commands.ts'
 import { allPages } from './pages.ts'
-import { addServerCommand, clientOf, imagePath, nameAnd, withName } from './server-options.ts'
+import { addServerCommand, imagePath, nameAnd, withName } from './server-options.ts'
+import { askDaemon, refuseOptions, someTarget } from './target.ts'
 import { CommandError, type Terminal } from './terminal.ts'
 
 interface Options {
@@ -22,8 +24,14 @@ export function addDelete(group: Command, terminal: Terminal): void {
     .option('--force', "leave Longhorn's copies of it where they are")
     .addHelpText('after', helpText)
     .action(async (given: string | undefined, options: Options, command: Command) => {
+      const target = await someTarget(command, terminal)
+      if (target.kind === 'daemon') {
+        refuseOptions(options, ['version', 'force'], 'server')
+        const key = keyOf({ name: given ?? options.name, uuid: options.uuid })
+        return await askDaemon(target.daemon, (it) => it.delete(key))
+      }
       const [name] = nameAnd(options.name, [given])
-      const client = clientOf(command, terminal)
+      const { client } = target
       const { uuid } = options
       const version =
         uuid === undefined

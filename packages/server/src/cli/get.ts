@@ -2,8 +2,11 @@
 
 import type { Command } from 'commander'
 import type { ImageView } from '../view.ts'
+import { keyOf } from './daemon-commands.ts'
+import { printDaemonImage } from './daemon-output.ts'
 import { type Form, outputOption, printImage } from './output.ts'
-import { addServerCommand, clientOf, imagePath, nameAnd, withName } from './server-options.ts'
+import { addServerCommand, imagePath, nameAnd, withName } from './server-options.ts'
+import { askDaemon, refuseOptions, someTarget } from './target.ts'
 import type { Terminal } from './terminal.ts'
 
 interface Options {
@@ -20,10 +23,16 @@ export function addGet(group: Command, terminal: Terminal): void {
     .option('--version <version>', 'this version (default: the newest that is ready)')
     .addOption(outputOption())
     .action(async (given: string | undefined, options: Options, command: Command) => {
+      const target = await someTarget(command, terminal)
+      if (target.kind === 'daemon') {
+        refuseOptions(options, ['version', 'output'], 'server')
+        const key = keyOf({ name: given ?? options.name, uuid: options.uuid })
+        return printDaemonImage(terminal, await askDaemon(target.daemon, (it) => it.get(key)))
+      }
       const [name] = nameAnd(options.name, [given])
       const { uuid, version } = options
       const path = imagePath(name, { uuid, version })
-      const image = await clientOf(command, terminal).json<ImageView>('GET', path)
+      const image = await target.client.json<ImageView>('GET', path)
       printImage(terminal, options.output, image)
     })
 }

@@ -153,7 +153,7 @@ images('--url works before and after the command, and a token file is read', asy
   const env = { API_TOKEN_FILE: tokenFile }
   for (const args of [
     ['--url', server.url, 'list'],
-    ['list', '--url', server.url.replace('http://', '')],
+    ['list', '--url', server.url],
   ]) {
     const { code, stderr } = await runHere(['backing-image', ...args], env)
     assert.is(code, 0, stderr)

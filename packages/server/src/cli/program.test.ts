@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { binary, run, runHere, startServer } from '../testing/processes.ts'
+import { binary, run, runHere, start, startServer } from '../testing/processes.ts'
 
 const program = suite('cli program')
 let folder: string
@@ -82,7 +82,37 @@ program('usage: help is 0 and on stdout; what is unknown is 2 and one line', asy
     assert.match(ended.stderr, /^backing-image-manager: .*--help\.\n$/)
   }
   assert.match((await run(['--version'])).stdout, /^\d+\.\d+\.\d+\n$/)
-  assert.is((await run(['version'])).stdout, (await run(['-v'])).stdout)
+})
+
+program(
+  'version is JSON, in the shape of Longhorn; nobody is asked with --client-only',
+  async () => {
+    const clientVersion = {
+      version: (await run(['-v'])).stdout.trim(),
+      gitCommit: '',
+      buildDate: '',
+      backingImageManagerAPIVersion: 3,
+      backingImageManagerAPIMinVersion: 3,
+    }
+    const { stdout } = await run(['version', '--client-only'])
+    assert.is(stdout, `${JSON.stringify({ clientVersion, serverVersion: null }, null, '\t')}\n`)
+    const absent = await runHere(['version', '--url', 'http://127.0.0.1:1'])
+    assert.is(absent.code, 1)
+    assert.match(absent.stderr, 'No server answers')
+  },
+)
+
+program('--debug, before the command or after it, is stronger than LOG_LEVEL', async () => {
+  const path = await mkdtemp(join(tmpdir(), 'debug-'))
+  const env = { HOST: '127.0.0.1', PORT: '0', BACKING_IMAGE_STORAGE_PATH: path, LOG_LEVEL: 'error' }
+  for (const args of [['--debug', 'serve'], ['serve', '--debug'], ['--debug'], []]) {
+    const running = start(args, env)
+    await once(running.child, 'message')
+    running.child.kill('SIGTERM')
+    const { stdout } = await running.ended
+    assert.is(stdout.includes('"msg":"serving"'), args.length > 0, args.join(' '))
+  }
+  await rm(path, { recursive: true })
 })
 
 program('a HOST of another machine is a fault of the configuration', async () => {

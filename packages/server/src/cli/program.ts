@@ -7,6 +7,9 @@ import { ConfigError } from '../config.ts'
 import { addCheck } from './check.ts'
 import { addCleanup } from './cleanup.ts'
 import { addCreate } from './create.ts'
+import { addDaemon } from './daemon.ts'
+import { addDaemonCommands } from './daemon-commands.ts'
+import { addDataSource } from './data-source.ts'
 import { addDelete } from './delete.ts'
 import { addDoctor } from './doctor.ts'
 import { addDownload } from './download.ts'
@@ -47,6 +50,7 @@ function createProgram(terminal: Terminal): Command {
   const program = new Command(programName)
     .description('Keeps virtual-machine base images once and hands every cluster the exact bytes.')
     .version(terminal.version, '-v, --version')
+    .option('--debug', 'let the command that is started log everything')
     // Otherwise the --version of `upload` would be taken for the program's own.
     .enablePositionalOptions()
     .exitOverride()
@@ -63,7 +67,7 @@ function createProgram(terminal: Terminal): Command {
   const group = program
     .command('backing-image')
     .description('look at, store and fetch images of a server')
-    .option('--url <url>', 'the server (default: BACKING_IMAGE_MANAGER_URL, else this machine)')
+    .option('--url <url>', 'http://HOST:PORT of a server, or HOST:PORT of a daemon')
     .addHelpText('after', groupHelp)
   addList(group, terminal)
   addGet(group, terminal)
@@ -78,6 +82,11 @@ function createProgram(terminal: Terminal): Command {
   addCheck(group, terminal)
   addImport(group, terminal)
   addCleanup(group, terminal)
+  addDaemonCommands(group, terminal)
+  // Only who serves a disk waits for what that needs to load.
+  const disk = async () => await import('@backing-image/daemon')
+  addDaemon(program, terminal, async (options) => await (await disk()).startDaemon(options))
+  addDataSource(program, terminal, async (options) => await (await disk()).startDataSource(options))
   addScrub(program, terminal)
   addDoctor(program, terminal)
   addHealth(program, terminal)
@@ -107,4 +116,10 @@ Examples:
   $ backing-image-manager backing-image list
   $ backing-image-manager backing-image download debian -o debian.qcow2
   $ backing-image-manager backing-image manifest debian --kind StorageClass | kubectl apply -f -
-  $ backing-image-manager backing-image --url https://images.example.org get debian -o yaml`
+  $ backing-image-manager backing-image --url https://images.example.org get debian -o yaml
+  $ backing-image-manager backing-image --url localhost:8000 get --name debian --uuid 0123abcd
+
+--url with http:// or https:// names a server, HOST:PORT alone a daemon of a Longhorn disk. Without it
+that is BACKING_IMAGE_MANAGER_URL, else the server of this machine; "list", "get" and "delete" go to the
+daemon at localhost:8000 where no server runs, and "send", "sync", "file-sync" and "prepare-download",
+which only a daemon has, always do.`

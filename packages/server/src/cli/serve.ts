@@ -15,12 +15,15 @@ import { scrubOptions } from '../scrub.ts'
 import { SeldomByText } from '../seldom.ts'
 import { openSources, pullOptions, sourceTypesOf } from '../sources.ts'
 import { type RunningServer, startServer } from '../server.ts'
+import { isDebug } from './server-options.ts'
+import { firstSignal } from './signal.ts'
 import { CommandError, type Terminal, UsageError } from './terminal.ts'
 
 export function addServe(program: Command, terminal: Terminal): void {
   program
     .command('serve', { isDefault: true })
     .description('run the HTTP server (the default)')
+    .option('--debug', 'log everything, as LOG_LEVEL=debug does')
     .addHelpText('after', serveHelp)
     // Whatever is no command comes here, since this is the default.
     .allowExcessArguments()
@@ -28,7 +31,7 @@ export function addServe(program: Command, terminal: Terminal): void {
       const [unknown] = command.args
       if (unknown !== undefined)
         throw new UsageError(`There is no command "${unknown}". See --help.`)
-      await serve(terminal)
+      await serve(terminal, isDebug(command))
     })
 }
 
@@ -45,10 +48,10 @@ SIGTERM and SIGINT let what runs finish for SHUTDOWN_GRACE_PERIOD; a second one 
 Example:
   $ HOST=127.0.0.1 BACKING_IMAGE_STORAGE_PATH=/srv/images backing-image-manager serve`
 
-async function serve(terminal: Terminal): Promise<void> {
+async function serve(terminal: Terminal, debug: boolean): Promise<void> {
   const stopAsked = firstSignal(terminal)
   const config = readConfig(terminal.env)
-  const log = createLog(config.logLevel)
+  const log = createLog(debug ? 'debug' : config.logLevel)
   const backend = await openBackend(config, (text) => log.warn(text))
   try {
     const metrics = new Metrics()
@@ -99,21 +102,6 @@ const closeTimeMs = 3000
 /** Gives up waiting for what hangs: nothing of it is needed, and the next process tidies. */
 async function unlessHung(work: Promise<void>, timeMs: number = closeTimeMs): Promise<void> {
   await Promise.race([work, delay(timeMs, undefined, { ref: false })])
-}
-
-/** Ctrl-C reaches every process of a terminal, and npm and its like pass it on once more. */
-const sameSignalMs = 300
-
-/** Resolves at the first SIGTERM or SIGINT; the second ends the process. */
-function firstSignal(terminal: Terminal): Promise<void> {
-  return new Promise((resolve) => {
-    let firstAtMs: number | undefined
-    terminal.onSignal(() => {
-      firstAtMs ??= performance.now()
-      if (performance.now() - firstAtMs > sameSignalMs) terminal.abort()
-      resolve()
-    })
-  })
 }
 
 /**

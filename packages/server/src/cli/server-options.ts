@@ -22,10 +22,27 @@ export function withName(command: Command): Command {
   return command.option('--name <name>', 'the image, where NAME is not given')
 }
 
-/** The client for the server that this command, or its group, names. */
-export function clientOf(command: Command, terminal: Terminal): Client {
+/** Whether --debug stands before or after the command. */
+export function isDebug(command: Command): boolean {
+  return command.optsWithGlobals<{ debug?: true }>().debug === true
+}
+
+/** The --url of this command, or else of its group. */
+export function urlOf(command: Command): string | undefined {
   const { url } = command.optsWithGlobals<{ url?: string }>()
-  return new Client(readClientConfig(terminal.env, command.opts<{ url?: string }>().url ?? url))
+  return command.opts<{ url?: string }>().url ?? url
+}
+
+/** The client for the server that this command, or its group, names; a daemon is none. */
+export function clientOf(command: Command, terminal: Terminal): Client {
+  const url = urlOf(command)
+  if (url !== undefined && !url.includes('://')) {
+    throw new UsageError(
+      `"${command.name()}" asks a server: name one with --url http://HOST:PORT. ` +
+        `Without http:// "${url}" is a daemon of Longhorn's.`,
+    )
+  }
+  return new Client(readClientConfig(terminal.env, url))
 }
 
 /**

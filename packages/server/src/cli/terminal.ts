@@ -8,6 +8,9 @@ export type Output = Writable & { isTTY?: boolean }
 export interface Terminal {
   /** Of this program. */
   version: string
+  /** What it was built from, and when; empty where package.json does not tell. */
+  gitCommit: string
+  buildDate: string
   env: Environment
   stdin: Readable
   stdout: Output

@@ -70,6 +70,8 @@ export async function runHere(
   const stderr = new PassThrough()
   const code = await runProgram(args, {
     version: '0.0.0',
+    gitCommit: '',
+    buildDate: '',
     env,
     stdin: Readable.from(input.length > 0 ? [Buffer.from(input)] : []),
     stdout,
