@@ -83,7 +83,8 @@ commands('longhorn-manager starts the daemon with its own flags', async () => {
   const args = ['--debug', 'daemon', '--listen', ':8000', '--sync-listen', ':8001']
   const { daemon, error } = await run(args, { POD_IP: '10.42.0.7' })
   assert.is(error, undefined)
-  const { log, ...options } = daemon ?? {}
+  const { log, fetcher, ...options } = daemon ?? {}
+  assert.ok(fetcher)
   assert.equal(options, {
     listen: { host: '', port: 8000 },
     syncListen: { host: '', port: 8001 },
@@ -132,7 +133,8 @@ commands('a data source has all its pairs, with commas and "=" in them', async (
     'ab',
   ])
   assert.is(error, undefined)
-  const { log, ...options } = dataSource ?? {}
+  const { log, fetcher, ...options } = dataSource ?? {}
+  assert.ok(fetcher)
   assert.equal(options, {
     listen: { host: 'localhost', port: 8000 },
     syncListen: { host: 'localhost', port: 8001 },
