@@ -12,15 +12,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Running> {
   try {
     const backups = new Backups({ hasher: disk.place.hasher, log })
     const grpc = await startGrpc({
-      backups: {
-        create: async (o) =>
-          await backups.create({
-            ...o,
-            backupTarget: o.target,
-            labels: Object.entries(o.labels).map(([k, v]) => `${k}=${v}`),
-          }),
-        status: async (name) => backups.status(name),
-      },
+      backups,
       listen,
       files: disk,
       diskPath: disk.place.root,
@@ -35,6 +27,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Running> {
     return {
       close: async () => {
         await grpc.close()
+        await backups.close()
         await close()
       },
     }

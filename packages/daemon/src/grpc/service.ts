@@ -3,7 +3,7 @@
 import { status } from '@grpc/grpc-js'
 import { ImageError, asError, isImageError } from '@backing-image/core'
 import { type PortRange, formatAddress } from '../address.ts'
-import type { ImageFiles, Launch, Values } from '../image-files.ts'
+import type { ImageFiles, Launch } from '../image-files.ts'
 import type { Log } from '../log.ts'
 import { type Build, apiMinVersion, apiVersion } from '../options.ts'
 import { imagePath, nameOf, sourcePath } from '../paths.ts'
@@ -151,8 +151,8 @@ export class Service {
       uuid,
       path: this.#path(name, uuid),
       checksum,
-      target: request.backup_target,
-      labels: labelsOf(request.labels),
+      backupTarget: request.backup_target,
+      labels: request.labels,
       credential,
       compressionMethod: request.compression_method,
       concurrentLimit: request.concurrent_limit,
@@ -164,7 +164,7 @@ export class Service {
   async backupStatus({ name }: { name: string }): Promise<message.BackupStatusResponse> {
     if (name === '') throw missingArgument()
     try {
-      const { progress, backupUrl, error, state } = await this.#options.backups.status(name)
+      const { progress, backupUrl, error, state } = this.#options.backups.status(name)
       return { progress, backup_url: backupUrl, error, state }
     } catch (error) {
       const isUnknown = isImageError(error, 'not_found')
@@ -204,15 +204,4 @@ async function takeOver(address: string, path: string, uuid: string): Promise<vo
     throw new RpcError(status.FAILED_PRECONDITION, text)
   }
   await transferSourceFile(address)
-}
-
-/** Each `key=value`; the first "=" divides them. */
-function labelsOf(texts: readonly string[]): Values {
-  const pairs = texts.map((text): [string, string] => {
-    const at = text.indexOf('=')
-    if (at > 0) return [text.slice(0, at), text.slice(at + 1)]
-    const shown = JSON.stringify(text.slice(0, 80))
-    throw new ImageError('invalid_argument', `The label ${shown} is none: key=value is expected.`)
-  })
-  return Object.fromEntries(pairs)
 }

@@ -17,7 +17,9 @@ export interface DaemonHere {
 
 const noBackups: ImageBackups = {
   create: () => Promise.reject(new Error('There are no backups here.')),
-  status: () => Promise.reject(new Error('There are no backups here.')),
+  status: () => {
+    throw new Error('There are no backups here.')
+  },
 }
 
 /** On a free port of this machine. */
