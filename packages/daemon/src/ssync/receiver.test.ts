@@ -1,6 +1,8 @@
 // A receiver and what a sender asks of it, request by request: contract §2.7.
 
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { type IncomingMessage, request } from 'node:http'
 import { readdir, stat } from 'node:fs/promises'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -91,6 +93,18 @@ receiver(
     await taken(post(part('writeData', 0, 2 * mebibyte), content.subarray()))
     await taken(post(part('writeData', mebibyte, mebibyte + 9000), randomBytes(9000)))
     await taken(post(part('sendHole', mebibyte, mebibyte + 9000)))
+    return content
+  }),
+)
+
+receiver(
+  'hashes again what was hashed before it came again',
+  opened(mebibyte, async ({ post }) => {
+    const content = randomBytes(mebibyte)
+    await taken(post(part('writeData', 0, mebibyte), randomBytes(mebibyte)))
+    // Enough for what comes first to be hashed.
+    await new Promise((resolve) => setTimeout(resolve, 150))
+    await taken(post(part('writeData', 0, mebibyte), content))
     return content
   }),
 )
@@ -213,6 +227,24 @@ for (const [what, method, verb, status, words] of refused) {
     }),
   )
 }
+
+receiver(
+  'waits for a request that goes on, however long nobody asks for another',
+  receiving(async (rig) => {
+    const content = randomBytes(1000)
+    const listening = await rig.listen({ idleTimeoutMs: 200 })
+    await asking(listening, ({ get }) => get(openOf(1000)))
+    const path = `/v1-ssync/${part('writeData', 0, 1000)}`
+    const { port } = listening
+    const slow = request({ port, host: '127.0.0.1', method: 'POST', path, agent: false })
+    slow.write(content.subarray(0, 500))
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    slow.end(content.subarray(500))
+    const [{ statusCode }] = (await once(slow, 'response')) as [IncomingMessage]
+    assert.is(statusCode, 200)
+    await assertReceived(rig, await listening.received, content)
+  }),
+)
 
 receiver(
   'refuses everything before it is opened, and writes nothing',
