@@ -8,10 +8,10 @@ import { lockPath, locksFolder } from './layout.ts'
 import type { Target } from './target.ts'
 
 /** How long a lock is worth something after it was last written. */
-const lifeMs = 150_000
-const refreshMs = 60_000
+const usualLifeMs = 150_000
+const usualRefreshMs = 60_000
 /** Between ours and the look at the others: clocks differ, and files' times are whole seconds. */
-const settleMs = 2_000
+const usualSettleMs = 2_000
 const lockBytesMax = 64 * 1024
 const suffix = '.lck'
 
@@ -28,12 +28,15 @@ interface Held {
 
 export interface LockOptions {
   signal?: AbortSignal
-  /** Less than usual for a test. */
+  /** The times above, less than usual for a test. */
   settleMs?: number
+  refreshMs?: number
+  lifeMs?: number
 }
 
 export class Lock {
   readonly #target: Target
+  readonly #lifeMs: number
   readonly #name = `lock-${randomBytes(8).toString('hex')}`
   #isAcquired = false
   /** When it was last written, by our clock and by that of the target. */
@@ -43,8 +46,9 @@ export class Lock {
   /** The refresh that goes on; a release waits for it, or it would come back. */
   #renewing: Promise<void> = Promise.resolve()
 
-  private constructor(target: Target) {
+  private constructor(target: Target, lifeMs: number) {
     this.#target = target
+    this.#lifeMs = lifeMs
   }
 
   /**
@@ -52,10 +56,10 @@ export class Lock {
    * somebody deletes: whoever asked tries again later.
    */
   static async acquire(target: Target, options: LockOptions = {}): Promise<Lock> {
-    const lock = new Lock(target)
+    const lock = new Lock(target, options.lifeMs ?? usualLifeMs)
     try {
       await lock.#renew()
-      await pause(options.settleMs ?? settleMs, undefined, { signal: options.signal })
+      await pause(options.settleMs ?? usualSettleMs, undefined, { signal: options.signal })
       await lock.#assertFirst()
       lock.#isAcquired = true
       await lock.#renew()
@@ -67,16 +71,16 @@ export class Lock {
     lock.#timer = setInterval(() => {
       // A failure is seen by its age: until then the next may succeed.
       lock.#renewing = lock.#renewing.then(() => lock.#renew()).catch(() => {})
-    }, refreshMs).unref()
+    }, options.refreshMs ?? usualRefreshMs).unref()
     return lock
   }
 
   /** Throws `aborted` when others may think that we have gone, and delete what we rely on. */
   assertHeld(): void {
-    if (performance.now() - this.#renewedAtMs < lifeMs) return
+    if (performance.now() - this.#renewedAtMs < this.#lifeMs) return
     throw new ImageError(
       'aborted',
-      `lost the lock ${lockPath(this.#name)}: it could not be written for ${lifeMs / 1000} s.`,
+      `lost the lock ${lockPath(this.#name)}: it could not be written for ${this.#lifeMs / 1000} s.`,
     )
   }
 
@@ -128,7 +132,7 @@ export class Lock {
       if (!content || !found) continue
       // What its clock says now: ours may be wrong.
       const nowMs = this.#writtenAtMs + (performance.now() - this.#renewedAtMs)
-      if (nowMs - found.modifiedAtMs > lifeMs) continue
+      if (nowMs - found.modifiedAtMs > this.#lifeMs) continue
       held.push({ name, ...parse(content), writtenAtMs: found.modifiedAtMs })
     }
     return held
