@@ -1,9 +1,13 @@
 // The program `daemon`: one disk, its file service over HTTP, and what Longhorn asks over gRPC (contract §0).
 
+import { setTimeout as pause } from 'node:timers/promises'
 import { Backups } from './backup/backup.ts'
 import { startGrpc } from './grpc/server.ts'
 import { serveDisk } from './open-disk.ts'
 import type { DaemonOptions, Running } from './options.ts'
+
+/** Longhorn gives a pod half a minute. */
+const closeTimeMs = 10_000
 
 /** Resolves when everything listens, gRPC last: Longhorn takes that for readiness. */
 export async function startDaemon(options: DaemonOptions): Promise<Running> {
@@ -27,7 +31,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Running> {
     return {
       close: async () => {
         await grpc.close()
-        await backups.close()
+        // What is incomplete is withdrawn, as far as the target answers.
+        await Promise.race([backups.close(), pause(closeTimeMs, undefined, { ref: false })])
         await close()
       },
     }

@@ -2,7 +2,7 @@
 // is in image-files.ts.
 
 import { ImageError, openDownload, unpackGzip, type Fetcher } from '@backing-image/core'
-import type { Arrival } from './arrival.ts'
+import { type Arrival, assertWanted } from './arrival.ts'
 import { openBackup } from './backup/restore.ts'
 import { type CloneOrder, cloned } from './clone.ts'
 import { type Conversion, converted } from './convert.ts'
@@ -63,12 +63,12 @@ export class Disk extends Files implements ImageFiles {
         `the file-type is ${given}: raw or qcow2 is expected`,
       )
     }
-    this.#make(launch, async (file) => await this.#receive(file, port), {
+    this.#make(launch, async (file) => await this.#receive(file, port, launch), {
       ...(fileType === 'qcow2' && { conversion: 'to qcow2' }),
     })
   }
 
-  async #receive(file: ManagedFile, port: number): Promise<Arrival> {
+  async #receive(file: ManagedFile, port: number, { expectedChecksum }: Launch): Promise<Arrival> {
     const { signal, path } = file
     const receiver = await Receiver.listen({
       ...this.place,
@@ -83,7 +83,8 @@ export class Disk extends Files implements ImageFiles {
     const { temporary, size, sha512, missingBytes } = received
     try {
       const shape = await shapeOf(this.place.disk, temporaryPath(path))
-      if (missingBytes === 0) return { temporary, size, sha512, shape }
+      // What was never sent are zeros, as Longhorn has it; but only a checksum can tell that they are.
+      if (missingBytes === 0 || expectedChecksum !== '') return { temporary, size, sha512, shape }
       const what = `the sender closed before ${missingBytes} of ${size} bytes came`
       throw new ImageError('cancelled', what)
     } catch (error) {
@@ -106,7 +107,9 @@ export class Disk extends Files implements ImageFiles {
       const backup = await openBackup(url, credential, { concurrentLimit, signal })
       try {
         file.announce(backup.size)
-        return await this.store(file, backup.bytes)
+        const arrival = await this.store(file, backup.bytes)
+        await assertSame(arrival, backup.checksum)
+        return arrival
       } finally {
         await backup.close()
       }
@@ -131,5 +134,15 @@ export class Disk extends Files implements ImageFiles {
       const arrival = await work(file)
       return wanted ? await converted(this.place, file, arrival, wanted) : arrival
     })
+  }
+}
+
+/** Beside what Longhorn expects, the backup says itself which bytes it has; older ones do not. */
+async function assertSame(arrival: Arrival, sha512: string): Promise<void> {
+  try {
+    assertWanted(arrival, { size: arrival.size, expectedChecksum: sha512 })
+  } catch (error) {
+    await arrival.temporary.discard()
+    throw error
   }
 }
