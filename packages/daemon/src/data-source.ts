@@ -4,8 +4,8 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { ImageError, asError, isImageError } from '@backing-image/core'
 import type { Disk } from './disk.ts'
-import { type FileInfo, type FileState, emptyInfo } from './file-info.ts'
-import type { Launch, Values } from './image-files.ts'
+import type { FileInfo, FileState } from './file-info.ts'
+import { type Launch, type Values, emptyInfo } from './image-files.ts'
 import type { Log } from './log.ts'
 import { sourcePath } from './paths.ts'
 
@@ -139,8 +139,7 @@ export class DataSource {
 
   /** Of a file that nobody has sent a byte of. */
   #nothing(): FileInfo {
-    const { path, uuid, expectedChecksum } = this.launch(0)
-    return { ...emptyInfo(path, uuid), diskUUID: this.#options.diskUuid, expectedChecksum }
+    return emptyInfo({ ...this.launch(0), diskUuid: this.#options.diskUuid })
   }
 
   async #begin(): Promise<void> {

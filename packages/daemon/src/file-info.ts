@@ -36,23 +36,3 @@ export interface FileInfo {
   /** How many are being sent a copy. */
   sendingReference: number
 }
-
-/** A file of which nothing is known yet. */
-export function emptyInfo(filePath: string, uuid: string): FileInfo {
-  return {
-    diskUUID: '',
-    expectedChecksum: '',
-    filePath,
-    uuid,
-    size: 0,
-    virtualSize: 0,
-    realSize: 0,
-    state: 'pending',
-    progress: 0,
-    processedSize: 0,
-    modificationTime: '',
-    currentChecksum: '',
-    message: '',
-    sendingReference: 0,
-  }
-}

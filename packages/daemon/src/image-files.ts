@@ -43,3 +43,23 @@ export interface ImageFiles {
    */
   fail(path: string, reason: string): Promise<void>
 }
+
+/** A file of which nothing is known but what was asked for. */
+export function emptyInfo({ path, uuid, diskUuid, expectedChecksum, size }: Launch): FileInfo {
+  return {
+    diskUUID: diskUuid,
+    expectedChecksum,
+    filePath: path,
+    uuid,
+    size,
+    virtualSize: 0,
+    realSize: 0,
+    state: 'pending',
+    progress: 0,
+    processedSize: 0,
+    modificationTime: '',
+    currentChecksum: '',
+    message: '',
+    sendingReference: 0,
+  }
+}

@@ -1,6 +1,7 @@
 // The front door of the daemon: re-exports, nothing else.
 
-export { startDaemon } from './daemon.ts'
+export { type RunningDaemon, startDaemon } from './daemon.ts'
+export type { DiskImage } from './disk-images.ts'
 export { startDataSource } from './data-source-server.ts'
 export type { FileInfo, FileState } from './file-info.ts'
 export type { ImageFiles, Launch } from './image-files.ts'

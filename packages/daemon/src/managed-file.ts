@@ -1,13 +1,15 @@
 // One file of the disk, from its launch to its end: its state, and the few steps that change it
 // (contract §4.2). What it is made of comes from elsewhere; here it becomes `ready`, or `failed`.
 
+import { dirname } from 'node:path'
 import { makeParents } from '@backing-image/backend-local'
 import { ImageError, asError, isImageError } from '@backing-image/core'
 import { type Arrival, type Place, assertWanted } from './arrival.ts'
 import { modificationTimeOf, removeFile, writeConfig } from './config-file.ts'
 import { type Found, blockBytes, findFile } from './existing.ts'
-import { type FileInfo, type FileState, emptyInfo } from './file-info.ts'
-import type { Launch } from './image-files.ts'
+import type { FileInfo, FileState } from './file-info.ts'
+import { assertNoGateway } from './gateway-files.ts'
+import { type Launch, emptyInfo } from './image-files.ts'
 import type { Log } from './log.ts'
 import { configPath, temporaryPath } from './paths.ts'
 
@@ -37,7 +39,7 @@ export class ManagedFile {
     this.#place = place
     this.#log = log
     this.#launch = launch
-    this.#info = { ...emptyInfo(launch.path, launch.uuid), ...about(launch) }
+    this.#info = emptyInfo(launch)
     this.#prepared = this.#prepare(free)
     this.#working = this.#prepared
   }
@@ -166,6 +168,7 @@ export class ManagedFile {
   async #prepare(free: Promise<void>): Promise<void> {
     await free
     try {
+      await assertNoGateway(this.#place.disk, dirname(this.path))
       const found = await this.#reusable()
       if (found) return await this.#adopt(found)
       await removeFile(this.#place.disk, temporaryPath(this.path))
@@ -293,8 +296,4 @@ export class ManagedFile {
       this.#log.warn({ path: this.path, message: this.#info.message }, 'file has failed')
     }
   }
-}
-
-function about({ diskUuid, expectedChecksum, size }: Launch): Partial<FileInfo> {
-  return { diskUUID: diskUuid, expectedChecksum, size }
 }

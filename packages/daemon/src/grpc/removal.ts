@@ -3,10 +3,16 @@
 
 import { open, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { openDisk } from '@backing-image/backend-local'
+import { assertNoGateway } from '../gateway-files.ts'
 import { imageFolder, sourcePath, temporaryPath } from '../paths.ts'
 
-/** Removes the folder of the image and what its data source had begun; what is not there is success. */
+/**
+ * Removes the folder of the image and what its data source had begun; what is not there is success.
+ * Rejects with `failed_precondition`, and removes nothing, where the folder is a gateway's.
+ */
 export async function removeRemains(disk: string, name: string, uuid: string): Promise<void> {
+  await assertNoGateway(openDisk(disk), imageFolder(disk, name, uuid))
   for (const path of [imageFolder(disk, name, uuid), temporaryPath(sourcePath(disk, name, uuid))]) {
     await rm(path, { recursive: true, force: true })
     await syncFolder(dirname(path))
