@@ -29,6 +29,13 @@ interface Copy {
   from: string
 }
 
+/** A copy that begins or, once it has an end, goes on. */
+interface Known {
+  path: string
+  stop: AbortController
+  ended?: Promise<void>
+}
+
 /** Whether there is something to copy is known soon; how far it is, is asked less often. */
 const soonMs = 200
 const usualMs = 3000
@@ -37,8 +44,7 @@ const copyMaxMs = 24 * 3_600_000
 export class Copies {
   readonly #options: CopiesOptions
   readonly #ports: Ports
-  /** By path; a file that is begun anew has another receiver, and so another copy. */
-  readonly #running = new Map<string, { stop: AbortController; ended: Promise<void> }>()
+  readonly #known = new Set<Known>()
 
   constructor(options: CopiesOptions) {
     this.#options = options
@@ -52,39 +58,46 @@ export class Copies {
   async start(launch: Launch, image: ImageKey, from: string): Promise<void> {
     const { port, release } = this.#ports.take()
     const { path } = launch
+    const known: Known = { path, stop: new AbortController() }
+    this.#known.add(known)
     try {
       await this.#options.files.receive(launch, { port, fileType: '' })
     } catch (error) {
+      this.#known.delete(known)
       release()
       throw refusal(error)
     }
-    this.stop(path)
-    const stop = new AbortController()
-    const ended = this.#follow({ image, path, port, from }, stop.signal).finally(() => {
+    // The file has been begun anew: what went on was for another receiver.
+    this.#stop((each) => each.path === path && each !== known && each.ended !== undefined)
+    known.ended = this.#follow({ image, path, port, from }, known.stop.signal).finally(() => {
+      this.#known.delete(known)
       release()
-      if (this.#running.get(path)?.stop === stop) this.#running.delete(path)
     })
-    this.#running.set(path, { stop, ended })
   }
 
   /** Looks after a path no longer: its file has gone. */
   stop(path: string): void {
-    this.#running.get(path)?.stop.abort()
+    this.#stop((each) => each.path === path)
   }
 
   async close(): Promise<void> {
-    const running = [...this.#running.values()]
-    for (const { stop } of running) stop.abort()
-    await Promise.all(running.map(({ ended }) => ended))
+    this.#stop(() => true)
+    await Promise.all([...this.#known].map(async ({ ended }) => await ended))
+  }
+
+  #stop(isMeant: (copy: Known) => boolean): void {
+    for (const copy of this.#known) if (isMeant(copy)) copy.stop.abort()
   }
 
   /** Never rejects: what goes wrong is told of the file. */
-  async #follow(copy: Copy, stopped: AbortSignal): Promise<void> {
+  async #follow(copy: Copy, signal: AbortSignal): Promise<void> {
     const { files, log } = this.#options
     const { image, path, port, from } = copy
     const about = { ...image, from, port }
-    const signal = AbortSignal.any([stopped, AbortSignal.timeout(copyMaxMs)])
-    const state = await this.#until(path, (now) => now !== 'pending', soonMs, signal)
+    const endMs = performance.now() + copyMaxMs
+    const until = (isWanted: (state: FileState) => boolean, everyMs: number) =>
+      this.#until(path, isWanted, { everyMs, endMs, signal })
+    const state = await until((now) => now !== 'pending', soonMs)
     // Otherwise the file was here already, is broken or has gone: nobody needs to send.
     if (state !== 'starting') return
     try {
@@ -100,17 +113,16 @@ export class Copies {
       })
     }
     const hasEnded = (now: FileState) => now === 'ready' || now === 'failed'
-    await this.#until(path, hasEnded, usualMs, signal)
+    await until(hasEnded, usualMs)
   }
 
   /** The state that was waited for; undefined when the file has gone, or nobody waits any more. */
   async #until(
     path: string,
     isWanted: (state: FileState) => boolean,
-    everyMs: number,
-    signal: AbortSignal,
+    { everyMs, endMs, signal }: { everyMs: number; endMs: number; signal: AbortSignal },
   ): Promise<FileState | undefined> {
-    while (!signal.aborted) {
+    while (!signal.aborted && performance.now() < endMs) {
       try {
         const { state } = await this.#options.files.get(path)
         if (isWanted(state)) return state

@@ -2,6 +2,7 @@
 
 import { networkInterfaces } from 'node:os'
 import type { Writable } from 'node:stream'
+import { setTimeout as delay } from 'node:timers/promises'
 import { Server, ServerCredentials, type UntypedServiceImplementation, status } from '@grpc/grpc-js'
 import type { sendUnaryData } from '@grpc/grpc-js'
 import { ImageError, asError } from '@backing-image/core'
@@ -53,7 +54,9 @@ export async function startGrpc(options: GrpcOptions): Promise<RunningGrpc> {
     address: { host: listen.host, port },
     close: async () => {
       watch.close()
-      await Promise.all([service.close(), shutDown(server)])
+      // What asks a disk that hangs is left behind.
+      const left = delay(closeTimeMs, undefined, { ref: false })
+      await Promise.all([Promise.race([service.close(), left]), shutDown(server)])
     },
   }
 }

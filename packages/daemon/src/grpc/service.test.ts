@@ -136,6 +136,8 @@ service('what is missing, absent or leads elsewhere has its status and words', a
   }
   const large = { spec: { ...spec, size: '9007199254740994' } }
   await fails(call('Fetch', large), status.INVALID_ARGUMENT, /at most 2\^53/)
+  const from = client.sync(spec, 'unix:/run/other')
+  await fails(from, status.INVALID_ARGUMENT, /\[host\]:port is expected/)
   assert.equal(daemon.files.asked, [])
 })
 

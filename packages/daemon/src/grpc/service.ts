@@ -2,7 +2,7 @@
 
 import { status } from '@grpc/grpc-js'
 import { ImageError, asError, isImageError } from '@backing-image/core'
-import { type PortRange, formatAddress } from '../address.ts'
+import { type PortRange, formatAddress, parseAddress } from '../address.ts'
 import type { ImageFiles, Launch } from '../image-files.ts'
 import type { Log } from '../log.ts'
 import { type Build, apiMinVersion, apiVersion } from '../options.ts'
@@ -100,8 +100,9 @@ export class Service {
     if (from_address === '') throw missingArgument()
     const launch = this.#launch(spec)
     const { name, uuid } = launch
-    await this.#copies.start(launch, { name, uuid }, from_address)
-    this.#options.log.info({ name, uuid, from: from_address }, 'a copy is waited for')
+    const from = formatAddress(parseAddress(from_address))
+    await this.#copies.start(launch, { name, uuid }, from)
+    this.#options.log.info({ name, uuid, from }, 'a copy is waited for')
     return await this.get(launch)
   }
 
