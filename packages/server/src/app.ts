@@ -15,6 +15,7 @@ import { createFromDocument } from './create.ts'
 import type { Call, Deps, Env } from './front.ts'
 import { Gate } from './gate.ts'
 import { addImageRoutes } from './images.ts'
+import { addDiskRoutes } from './disk-images.ts'
 import { addLonghornRoutes } from './longhorn-images.ts'
 import { isDocument } from './manifest.ts'
 import { addCleanupRoute } from './registered.ts'
@@ -95,6 +96,7 @@ export function createApp(deps: Deps): Hono<Env> {
   addBlocksRoute(app, front)
   addConsumerRoutes(app, front)
   addLonghornRoutes(app, front)
+  addDiskRoutes(app, front)
   addCleanupRoute(app, front)
   addEventRoute(app, front)
   addScrubRoutes(app, front)

@@ -4,6 +4,7 @@ import type { HttpBindings } from '@hono/node-server'
 import type { Context } from 'hono'
 import type { Logger } from 'pino'
 import type { ImageStore, SourceType } from '@backing-image/core'
+import type { RunningDaemon } from '@backing-image/daemon'
 import type { Config } from './config.ts'
 import type { Longhorn } from './longhorn.ts'
 import type { Metrics } from './metrics.ts'
@@ -16,6 +17,8 @@ export interface Deps {
   metrics: Metrics
   health: Health
   longhorn: Longhorn
+  /** The disk of Longhorn that this server shares, where it does. */
+  disk?: Pick<RunningDaemon, 'images'> | undefined
   /** The source types that this server can fetch from by itself. */
   sourceTypes: readonly SourceType[]
   /** Of this program, for /openapi.json. */

@@ -61,6 +61,17 @@ const longhornImage = object({
   isOurs: say({ type: 'boolean' }, 'Whether Longhorn has it from this server.'),
 })
 
+const diskImage = object({
+  name: text,
+  uuid: text,
+  path: say(text, 'On the server.'),
+  size: count,
+  virtualSize: say(count, '0 where it can not be told.'),
+  realSize: say(count, 'What it takes on the disk, in bytes.'),
+  currentChecksum: say(text, 'SHA-512 as hex; empty where nothing tells it of the file as it is.'),
+  modifiedAt: { type: 'string', format: 'date-time' },
+})
+
 export const consumerSchemas: Record<string, Schema> = {
   Preflight: object({
     name: nameSchema,
@@ -68,6 +79,7 @@ export const consumerSchemas: Record<string, Schema> = {
     data: { type: 'array', items: look },
   }),
   LonghornImages: object({ data: { type: 'array', items: longhornImage } }),
+  DiskImages: object({ data: { type: 'array', items: diskImage } }),
   StorageClassCheck: object({
     valid: { type: 'boolean' },
     problems: { type: 'array', items: problem },
@@ -127,6 +139,15 @@ export function consumerRoutes(which: object[]): Record<string, object> {
         summary: 'All that the Longhorn of LONGHORN_API_URL has, in name order.',
         responses: {
           200: json('As it is now.', 'LonghornImages'),
+          ...problems(400, ...guarded, 412, 500, 503),
+        },
+      },
+    },
+    '/v1/longhorn/disk-images': {
+      get: {
+        summary: 'What Longhorn has put on the disk of --longhorn-disk, by name.',
+        responses: {
+          200: json('As it is now.', 'DiskImages'),
           ...problems(400, ...guarded, 412, 500, 503),
         },
       },

@@ -20,11 +20,15 @@ export interface DiskFlags {
 
 /** Of Longhorn's flags, those that both have, and --disk-path, where Longhorn's is always /data/. */
 export function withDiskOptions(command: Command, what: string): Command {
-  return command
-    .addOption(addressOption('--listen', `where ${what} is served`, 8000))
-    .addOption(addressOption('--sync-listen', 'where the files are served', 8001))
+  return withListenOptions(command, what)
     .option('--disk-path <path>', 'the root of the disk', absolutePath, '/data/')
     .option('--debug', 'log everything')
+}
+
+export function withListenOptions(command: Command, what: string): Command {
+  return command
+    .addOption(addressOption('--listen', `where ${what} is served`, 8000))
+    .addOption(addressOption('--sync-listen', 'where its files are served', 8001))
 }
 
 function addressOption(flag: string, description: string, port: number): Option {
@@ -56,7 +60,7 @@ export async function runUntilSignal(
   await running.close()
 }
 
-function absolutePath(text: string): string {
+export function absolutePath(text: string): string {
   if (isAbsolute(text) && !text.includes('\0')) return text
   throw new InvalidArgumentError('an absolute path is expected')
 }

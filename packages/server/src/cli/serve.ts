@@ -3,6 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { hasHungCalls } from '@backing-image/backend-local'
 import { type Backend, ImageStore, hasProbe, isImageError } from '@backing-image/core'
+import type { RunningDaemon } from '@backing-image/daemon'
 import type { Command } from 'commander'
 import type { Logger } from 'pino'
 import { openBackend, placeOf } from '../backends.ts'
@@ -15,23 +16,27 @@ import { scrubOptions } from '../scrub.ts'
 import { SeldomByText } from '../seldom.ts'
 import { openSources, pullOptions, sourceTypesOf } from '../sources.ts'
 import { type RunningServer, startServer } from '../server.ts'
+import { absolutePath, withListenOptions } from './disk-options.ts'
+import { type DiskServing, prepareDisk, startDisk, withDisk } from './serve-disk.ts'
 import { isDebug } from './server-options.ts'
 import { firstSignal } from './signal.ts'
 import { CommandError, type Terminal, UsageError } from './terminal.ts'
 
 export function addServe(program: Command, terminal: Terminal): void {
-  program
+  const serving = program
     .command('serve', { isDefault: true })
     .description('run the HTTP server (the default)')
     .option('--debug', 'log everything, as LOG_LEVEL=debug does')
+    .option('--longhorn-disk <path>', 'share a disk with Longhorn, as its daemon too', absolutePath)
+  withListenOptions(serving, 'gRPC of --longhorn-disk')
     .addHelpText('after', serveHelp)
     // Whatever is no command comes here, since this is the default.
     .allowExcessArguments()
-    .action(async (_options: unknown, command: Command) => {
+    .action(async (options: DiskServing, command: Command) => {
       const [unknown] = command.args
       if (unknown !== undefined)
         throw new UsageError(`There is no command "${unknown}". See --help.`)
-      await serve(terminal, isDebug(command))
+      await serve(terminal, options, isDebug(command))
     })
 }
 
@@ -43,15 +48,19 @@ It is configured by the environment. The most used variables:
   TLS_CERT_FILE, TLS_KEY_FILE serve HTTPS
   LOG_LEVEL                   debug, info, warn or error
 
+With --longhorn-disk the images are in its folder backing-images, and a longhorn-manager finds its daemon at
+--listen and --sync-listen; what Longhorn has there is listed by GET /v1/longhorn/disk-images.
+
 SIGTERM and SIGINT let what runs finish for SHUTDOWN_GRACE_PERIOD; a second one ends it at once.
 
 Example:
   $ HOST=127.0.0.1 BACKING_IMAGE_STORAGE_PATH=/srv/images backing-image-manager serve`
 
-async function serve(terminal: Terminal, debug: boolean): Promise<void> {
+async function serve(terminal: Terminal, options: DiskServing, debug: boolean): Promise<void> {
   const stopAsked = firstSignal(terminal)
-  const config = readConfig(terminal.env)
+  const config = readConfig(withDisk(terminal.env, options))
   const log = createLog(debug ? 'debug' : config.logLevel)
+  await prepareDisk(options)
   const backend = await openBackend(config, (text) => log.warn(text))
   try {
     const metrics = new Metrics()
@@ -64,6 +73,7 @@ async function serve(terminal: Terminal, debug: boolean): Promise<void> {
       scrub: scrubOptions(config, log),
     })
     let stopLonghorn = async (): Promise<void> => {}
+    let disk: RunningDaemon | undefined
     try {
       const health = new Health({ store, backend, onChange: (now) => tellHealth(log, now) })
       await health.start()
@@ -71,7 +81,8 @@ async function serve(terminal: Terminal, debug: boolean): Promise<void> {
       const sourceTypes = sourceTypesOf(sources)
       const longhorn = await startLonghorn(config, client, { store, log, onProblem })
       stopLonghorn = async () => await longhorn.stop()
-      const deps = { store, config, log, metrics, health, longhorn, version, sourceTypes }
+      disk = await startDisk(options, config, { terminal, log })
+      const deps = { store, config, log, metrics, health, longhorn, disk, version, sourceTypes }
       const server = await startServer(deps).catch((error: unknown) => {
         throw explained(error, config)
       })
@@ -86,6 +97,7 @@ async function serve(terminal: Terminal, debug: boolean): Promise<void> {
       await stopped
     } finally {
       await unlessHung(stopLonghorn())
+      if (disk) await unlessHung(disk.close())
       client?.close()
       await unlessHung(store.close())
     }
