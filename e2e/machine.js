@@ -159,10 +159,10 @@ export async function freePort() {
 }
 
 /** The server as `npm start` runs it, on a free port, with its images in `folder`. */
-export async function startServer(folder, env = {}) {
+export async function startServer(folder, env = {}, args = []) {
   const server = startProcess(
     process.execPath,
-    [join(root, 'packages/server/bin/backing-image-manager.cjs'), 'serve'],
+    [join(root, 'packages/server/bin/backing-image-manager.cjs'), 'serve', ...args],
     {
       env: {
         ...process.env,

@@ -10,6 +10,8 @@ import {
   credentials,
 } from '@grpc/grpc-js'
 import type {
+  BackupCreateRequest,
+  BackupStatusResponse,
   FetchRequest,
   ImageKey,
   ImageResponse,
@@ -89,6 +91,15 @@ export class DaemonClient {
 
   async version(): Promise<VersionResponse> {
     return await this.#call('VersionGet', {})
+  }
+
+  /** Resolves when the backup goes on. */
+  async backupCreate(request: BackupCreateRequest): Promise<void> {
+    await this.#call('BackupCreate', request)
+  }
+
+  async backupStatus(name: string): Promise<BackupStatusResponse> {
+    return await this.#call('BackupStatus', { name })
   }
 
   async #call<R>(method: string, request: object, signal?: AbortSignal): Promise<R> {
