@@ -32,11 +32,12 @@ test.after(async () => {
   folder.remove()
 })
 
-test('the image is small, and has qemu-img for the user of the server', async () => {
+test('the image is small, and has programs for the user of the server', async () => {
   const [{ Size: bytes }] = await inspectImage()
   console.log(`  ${(bytes / 1e6).toFixed(0)} MB`)
   assert.ok(bytes < imageBytesMax, `${bytes} bytes`)
   assert.match(await runToEnd([...bare, '--user=1000'], 'qemu-img', '--version'), /^qemu-img v/)
+  assert.match(await runToEnd(bare, 'cryptsetup', 'benchmark', '--pbkdf=argon2i'), /\d memory/)
 })
 
 test('nothing is in the image that only builds or tests', async () => {

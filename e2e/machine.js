@@ -17,6 +17,7 @@ const scratch = process.env.E2E_DIR || '/var/tmp/backing-image-e2e'
 const packages = {
   buildah: 'buildah',
   cmp: 'diffutils',
+  cryptsetup: 'cryptsetup-bin',
   curl: 'curl',
   debootstrap: 'debootstrap',
   'mkfs.ext4': 'e2fsprogs',
