@@ -16,7 +16,7 @@ import { allFiles, makeFolder, ownersIn } from './storage-folder.js'
 const { answers, exitCodeOf, inspectImage, logsOf, podman, rejected } = containers
 const { runProgram, runToEnd, start, stateOf } = containers
 const storagePath = '/var/lib/longhorn/backing-images'
-const imageBytesMax = 250 * 1000 * 1000
+const imageBytesMax = 260 * 1000 * 1000
 
 const test = suite('the container')
 let folderCount = 0
