@@ -19,7 +19,10 @@ RUN pnpm install --frozen-lockfile --offline \
       -o -name '*.test.js' -o -name '*.d.ts' -o -name '*.map' -o -name '.tsbuildinfo' \) -delete \
     && find packages -type d -empty -delete \
     && pnpm --filter @backing-image/server deploy --prod --offline \
-      --config.inject-workspace-packages=true /app
+      --config.inject-workspace-packages=true /app \
+    # What protobufjs brings along for who builds with it.
+    && rm -rf /app/node_modules/.pnpm/@types+* \
+    && find /app/node_modules -xtype l -delete
 
 # The mount helper for NFS_SERVER, qemu-img for exports of volumes as qcow2, cryptsetup for the headers of
 # encrypted images, and the libraries that Debian's slim image lacks: 12 MB, where the whole packages would

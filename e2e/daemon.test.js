@@ -160,7 +160,8 @@ test(`${rounds} deaths: what is on a disk is whole, and taken over without being
   console.log(`  SEED=${seed}`)
   const random = randomFrom(seed)
   for (let round = 0; round < rounds; round += 1) {
-    const key = { name: 'dies', uuid: `0000b0${String(round).padStart(2, '0')}` }
+    const key = keyOf('up')
+    await other.client.delete(key)
     const asked = { ...key, size, checksum: round % 2 === 0 ? sha512 : '' }
     await other.client.sync(asked, daemon.address)
     await delay(random() * 600)

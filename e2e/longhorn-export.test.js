@@ -29,7 +29,7 @@ for (const [what, beginning] of [
   ['a disk with words at its start', Buffer.from('#!/bin/sh\nrw 1 FLAT "/etc/passwd" 0\n')],
 ]) {
   test(
-    `${what} of 200 MiB, of which 3 are data, becomes a small image with the same content`,
+    `${String(what)} of 200 MiB, of which 3 are data, becomes a small image with the same content`,
     bringing(async ({ standIn, open }) => {
       const disk = Buffer.alloc(200 * mebibyte)
       beginning.copy(disk)

@@ -26,7 +26,7 @@ function testFiles(path) {
       if (entry.isDirectory()) return entry.name === 'node_modules' ? [] : testFiles(child)
       return entry.isFile() && entry.name.endsWith('.test.js') ? [child] : []
     })
-    .toSorted()
+    .toSorted((a, b) => (a < b ? -1 : 1))
 }
 
 async function within(timeoutMs, work, what) {

@@ -8,7 +8,7 @@ import { pipeline } from 'node:stream/promises'
 import { DaemonClient } from '../../packages/daemon/dist/index.js'
 import { freePort, root, run, startProcess, until } from '../machine.js'
 
-const program = join(root, 'packages/server/bin/backing-image-manager.cjs')
+const binary = join(root, 'packages/server/bin/backing-image-manager.cjs')
 const diskUuid = 'b7c2bf16-6f5b-4d2c-9a5f-0d7b6d9f3c11'
 
 /** A folder that is a disk of Longhorn. */
@@ -21,7 +21,7 @@ export function makeDisk(parent, name) {
 
 async function start(args, readyUrl) {
   const env = { ...process.env, POD_IP: '127.0.0.1', DOWNLOAD_ALLOW: '127.0.0.0/8' }
-  const child = startProcess(process.execPath, [program, ...args], {
+  const child = startProcess(process.execPath, [binary, ...args], {
     env,
     stdio: ['ignore', 'pipe', 'pipe'],
   })

@@ -51,7 +51,7 @@ export async function runInGuest({
     },
   )
   // All of its processes, which are a group; also when the test runner gives up.
-  const end = () => process.kill(-guest.pid, 'SIGKILL')
+  const end = () => process.kill(-Number(guest.pid), 'SIGKILL')
   process.once('exit', end)
   let log = ''
   guest.stdout.on('data', (text) => process.stdout.write(text))
