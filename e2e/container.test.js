@@ -10,6 +10,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { readCompose, restrictionsOf } from './compose.js'
 import * as containers from './containers.js'
+import { longhornStartsIt } from './daemon/in-container.js'
 import { failureOf, freshFolder, grubImage, requireTools, root, run } from './machine.js'
 import { allFiles, makeFolder, ownersIn } from './storage-folder.js'
 
@@ -114,15 +115,8 @@ test('SIGTERM lets an upload finish', async () => {
   const server = await start(mounted(storage))
   await answers(server)
   const url = `${server.url}/v1/backing-images/slow`
-  const upload = run('curl', [
-    '-sS',
-    '--limit-rate',
-    '2M',
-    '--fail-with-body',
-    '-T',
-    grubImage,
-    url,
-  ])
+  const slowly = ['-sS', '--limit-rate', '2M', '--fail-with-body']
+  const upload = run('curl', [...slowly, '-T', grubImage, url])
   await delay(700)
   await podman('stop', '--time', '40', server.name)
   assert.is(JSON.parse(await upload).state, 'ready')
@@ -193,6 +187,8 @@ test("a folder is given when it is empty or this store's, and never its tree", a
     for (const path of allFiles(storage)) assert.is(lstatSync(join(storage, path)).uid, 0, what)
   }
 })
+
+longhornStartsIt(test, folder)
 
 test('only serve becomes user 1000', async () => {
   const become = [[], ['serve'], ['backing-image-manager', 'serve'], ['backing-image-manager']]
