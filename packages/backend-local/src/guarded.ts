@@ -21,9 +21,13 @@ export interface GuardedDisk extends Disk {
   readonly returning: Promise<void> | undefined
 }
 
-/** The real file system around one folder, as a backend over it has it. */
-export function openDisk(root: string, options?: GuardOptions): GuardedDisk {
-  const disk = explained(nodeDisk)
+/** The file system around one folder, as a backend over it has it: the real one unless a test wants another. */
+export function openDisk(
+  root: string,
+  options?: GuardOptions,
+  below: Disk = nodeDisk,
+): GuardedDisk {
+  const disk = explained(below)
   return guarded(disk, new Guard(disk, root, options))
 }
 

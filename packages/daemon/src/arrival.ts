@@ -3,7 +3,7 @@
 
 import { type GuardedDisk, Temporary } from '@backing-image/backend-local'
 import { type Bytes, type Hasher, ImageError } from '@backing-image/core'
-import { removeFile } from './config-file.ts'
+import { removeFiles } from './config-file.ts'
 import type { FileInfo } from './file-info.ts'
 import { type Shape, ShapeInspector } from './shape.ts'
 
@@ -25,11 +25,11 @@ export interface Arrival {
 
 /** A new file at `path` in the place of one that was left there. */
 export async function beginFile({ disk, root }: Place, path: string): Promise<Temporary> {
-  await removeFile(disk, path)
+  await removeFiles(disk, [path])
   return await Temporary.create({ disk, root, pathOf: () => path })
 }
 
-/** Rejects with what `bytes` throw, leaving nothing; `onBytes` is told of each piece. */
+/** Rejects with what `bytes` or `onBytes` throw, leaving nothing; `onBytes` is told of each piece. */
 export async function arrive(
   place: Place,
   path: string,

@@ -52,7 +52,10 @@ export async function* readChunkPart(
     stop(new ImageError('cancelled', `no byte came for ${idleTimeoutMs} ms`)),
   )
   try {
+    // It may have gone while a file of the disk was looked at.
+    if (request.destroyed) onGone()
     signal.throwIfAborted()
+    ended.signal.throwIfAborted()
     request.pipe(parser)
     const stream = await found
     if (!stream) {

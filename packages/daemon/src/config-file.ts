@@ -2,8 +2,10 @@
 // (contract §3.3). It counts only as long as the file has the modification time that it tells.
 
 import { type GuardedDisk, Temporary, readFlags } from '@backing-image/backend-local'
-import { formatGoTime, isImageError } from '@backing-image/core'
+import { asError, formatGoTime, isImageError } from '@backing-image/core'
+import type { Place } from './arrival.ts'
 import type { FileInfo } from './file-info.ts'
+import type { Log } from './log.ts'
 import { configPath } from './paths.ts'
 import { readPart } from './read-part.ts'
 
@@ -30,7 +32,7 @@ export function formatConfig(info: FileInfo): string {
   })
 }
 
-/** Undefined where there is none that can be read, or none that says what a file is. */
+/** Undefined where none can be read, for whatever reason, or none that says what a file is. */
 export async function readConfig(disk: GuardedDisk, path: string): Promise<FileConfig | undefined> {
   try {
     const file = await disk.open(configPath(path), readFlags)
@@ -41,9 +43,9 @@ export async function readConfig(disk: GuardedDisk, path: string): Promise<FileC
     } finally {
       await file.close()
     }
-  } catch (error) {
-    if (isImageError(error, 'not_found')) return undefined
-    throw error
+  } catch {
+    // It spares us a look at the file, and no more.
+    return undefined
   }
 }
 
@@ -64,7 +66,7 @@ function parseConfig(body: Buffer): FileConfig | undefined {
 export async function writeConfig(disk: GuardedDisk, root: string, info: FileInfo): Promise<void> {
   const path = configPath(info.filePath)
   const scratch = `${path}.tmp`
-  await removeFile(disk, scratch)
+  await removeFiles(disk, [scratch])
   const temporary = await Temporary.create({ disk, root, pathOf: () => scratch })
   try {
     await temporary.append(Buffer.from(formatConfig(info)))
@@ -75,12 +77,35 @@ export async function writeConfig(disk: GuardedDisk, root: string, info: FileInf
   }
 }
 
-/** An absent one is success. */
-export async function removeFile(disk: GuardedDisk, path: string): Promise<void> {
+/** The same where it has to be without: the file will be hashed again some time, and that is no failure. */
+export async function tellConfig({ disk, root }: Place, info: FileInfo, log: Log): Promise<void> {
   try {
-    await disk.unlink(path)
+    await writeConfig(disk, root, info)
   } catch (error) {
-    if (!isImageError(error, 'not_found')) throw error
+    log.warn({ path: info.filePath, message: asError(error).message }, 'no config was written')
+  }
+}
+
+/** An absent one is success. Rejects where one stays, when it has tried them all. */
+export async function removeFiles(disk: GuardedDisk, paths: string[]): Promise<void> {
+  const failures: unknown[] = []
+  for (const path of paths) {
+    try {
+      await disk.unlink(path)
+    } catch (error) {
+      if (!isImageError(error, 'not_found')) failures.push(error)
+    }
+  }
+  if (failures.length > 0) throw failures[0]
+}
+
+/** The modification time of the file at `path`; empty where there is none. */
+export async function modificationTimeAt(disk: GuardedDisk, path: string): Promise<string> {
+  try {
+    return modificationTimeOf(await disk.lstat(path))
+  } catch (error) {
+    if (isImageError(error, 'not_found')) return ''
+    throw error
   }
 }
 

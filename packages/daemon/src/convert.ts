@@ -4,9 +4,10 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { readObject } from '@backing-image/backend-local'
 import { convertImage } from '@backing-image/longhorn'
-import { type Arrival, type Place, beginFile, sha512Of } from './arrival.ts'
+import { type Arrival, type Place, assertWanted, beginFile, sha512Of } from './arrival.ts'
+import type { Launch } from './image-files.ts'
 import type { ManagedFile } from './managed-file.ts'
-import { temporaryPath } from './paths.ts'
+import { qcow2Scratch, rawScratch, temporaryPath } from './paths.ts'
 import { shapeOf } from './shape.ts'
 
 export type Conversion = 'to raw' | 'to qcow2'
@@ -15,25 +16,35 @@ export type Conversion = 'to raw' | 'to qcow2'
 const overheadShare = 1 / 1024
 const overheadBytes = 16 * 1024 * 1024
 const blockBytes = 4096
+/** Longhorn takes no file over that does not consist of these (contract §3.5). */
+const sectorBytes = 512
+/** A disk of Longhorn's second engine wants plain bytes (contract §2.6). */
+const plainEngine = 'v2'
 
-/** The same image in the wanted format: as it came where it is so. Else what came is gone. */
+/** What has to become of every image of that launch. */
+export function conversionOf({ dataEngine }: Launch): Conversion | undefined {
+  return dataEngine === plainEngine ? 'to raw' : undefined
+}
+
+/** The same image in the wanted format: as it came where it is so or any will do. Else what came is gone. */
 export async function converted(
   place: Place,
   file: ManagedFile,
   arrival: Arrival,
-  conversion: Conversion,
+  conversion: Conversion | undefined,
 ): Promise<Arrival> {
-  if (arrival.shape.isQcow2 === (conversion === 'to qcow2')) return arrival
+  if (!conversion || arrival.shape.isQcow2 === (conversion === 'to qcow2')) return arrival
   const from = temporaryPath(file.path)
-  const to = `${from}${conversion === 'to raw' ? '-raw.tmp' : '.qcow2tmp'}`
+  const to = conversion === 'to raw' ? rawScratch(from) : qcow2Scratch(from)
   try {
+    assertWanted(arrival, { size: file.size, expectedChecksum: '' })
     await arrival.temporary.seal()
     const temporary = await beginFile(place, to)
     try {
       const { virtualSize } = arrival.shape
       await convert({ from, to, virtualSize, conversion, signal: file.signal })
       const { size } = await place.disk.lstat(to)
-      temporary.reach(Number(size))
+      temporary.reach(Math.ceil(Number(size) / sectorBytes) * sectorBytes)
       const stats = await temporary.seal()
       const { signal } = file
       const bytes = await readObject(place.disk, to, to, { lend: true, signal })

@@ -68,6 +68,7 @@ async function upload(c: Call, source: DataSource, disk: Disk): Promise<Response
   const text = c.req.query('size') ?? ''
   if (!/^\d{1,15}$/.test(text))
     return tell(c, 500, `size is ${JSON.stringify(text.slice(0, 80))}: a number is expected`)
+  source.assertGoesOn()
   const { incoming } = c.env
   await disk.upload(source.launch(Number(text)), async (file) =>
     readChunkPart(incoming, file.signal),

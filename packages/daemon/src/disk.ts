@@ -5,7 +5,7 @@ import { ImageError, openDownload, unpackGzip, type Fetcher } from '@backing-ima
 import { type Arrival, assertWanted } from './arrival.ts'
 import { openBackup } from './backup/restore.ts'
 import { type CloneOrder, cloned } from './clone.ts'
-import { type Conversion, converted } from './convert.ts'
+import { type Conversion, conversionOf, converted } from './convert.ts'
 import { Files, type FilesOptions, assertSize } from './files.ts'
 import type { ImageFiles, Launch, Values } from './image-files.ts'
 import type { ManagedFile } from './managed-file.ts'
@@ -25,8 +25,6 @@ export interface RestoreOrder {
   credential: Values
 }
 
-/** A disk of Longhorn's second engine wants plain bytes (contract §2.6). */
-const plainEngine = 'v2'
 const fileTypes = ['', 'raw', 'qcow2']
 
 export class Disk extends Files implements ImageFiles {
@@ -129,11 +127,8 @@ export class Disk extends Files implements ImageFiles {
     work: (file: ManagedFile) => Promise<Arrival>,
     { conversion }: { conversion?: Conversion } = {},
   ): void {
-    const wanted = launch.dataEngine === plainEngine ? 'to raw' : conversion
-    this.start(launch, async (file) => {
-      const arrival = await work(file)
-      return wanted ? await converted(this.place, file, arrival, wanted) : arrival
-    })
+    const wanted = conversionOf(launch) ?? conversion
+    this.start(launch, async (file) => await converted(this.place, file, await work(file), wanted))
   }
 }
 

@@ -1,10 +1,14 @@
 // All files of a disk that somebody has asked for: one each path and uuid. Nothing is known at the start;
 // what lies on the disk is found again when it is asked for (contract §1.4).
 
+import { dirname } from 'node:path'
 import { type Bytes, ImageError, asError } from '@backing-image/core'
-import { type Arrival, type Place, arrive } from './arrival.ts'
-import { removeFile } from './config-file.ts'
+import { type Arrival, type Place, arrive, assertWanted } from './arrival.ts'
+import { removeFiles } from './config-file.ts'
+import { conversionOf, converted } from './convert.ts'
+import { eraseFile } from './erase.ts'
 import type { FileInfo } from './file-info.ts'
+import { assertNoGateway } from './gateway-files.ts'
 import type { Launch } from './image-files.ts'
 import type { Log } from './log.ts'
 import { ManagedFile } from './managed-file.ts'
@@ -16,22 +20,28 @@ const sectorBytes = 512
 export interface FilesOptions {
   place: Place
   log: Log
+  /** How long a source may take to give the first byte; 60 s unless a test wants less. */
+  beginTimeoutMs?: number
 }
 
 export class Files {
   readonly place: Place
   readonly #log: Log
+  readonly #beginTimeoutMs: number | undefined
+  #isClosed = false
   readonly #files = new Map<string, ManagedFile>()
   /** Files that nobody wants any more, while something may still be written. */
   readonly #leaving = new Map<string, Promise<void>>()
 
-  constructor({ place, log }: FilesOptions) {
+  constructor({ place, log, beginTimeoutMs }: FilesOptions) {
     this.place = place
     this.#log = log
+    this.#beginTimeoutMs = beginTimeoutMs
   }
 
   async list(): Promise<FileInfo[]> {
-    return await Promise.all([...this.#files.values()].map((file) => file.info()))
+    const infos = await Promise.all([...this.#files.values()].map((file) => file.info()))
+    return infos.toSorted((one, other) => (one.filePath < other.filePath ? -1 : 1))
   }
 
   async get(path: string): Promise<FileInfo> {
@@ -46,7 +56,7 @@ export class Files {
   }
 
   async remove(path: string): Promise<void> {
-    await this.#leave(path, async (file) => await file.erase())
+    await this.#leave(path, async (file) => await eraseFile(this.place, file.path))
   }
 
   async forget(path: string): Promise<void> {
@@ -59,7 +69,8 @@ export class Files {
 
   async #leave(path: string, last: (file: ManagedFile) => Promise<void>): Promise<void> {
     const file = this.#files.get(path)
-    if (!file) return
+    // Whoever asks again is told when nothing is left of it, too.
+    if (!file) return await this.#leaving.get(path)
     this.#files.delete(path)
     const left = file.end().then(() => last(file))
     const settled = left.catch(() => {})
@@ -71,6 +82,7 @@ export class Files {
 
   /** Ends all that goes on, and leaves what is on the disk. */
   async close(): Promise<void> {
+    this.#isClosed = true
     await Promise.all([...this.#files.keys()].map(async (path) => await this.forget(path)))
   }
 
@@ -83,7 +95,13 @@ export class Files {
     if (launch.uuid === '') throw new ImageError('invalid_argument', 'no uuid is given')
     this.#assertNew(launch)
     const free = this.#leaving.get(launch.path) ?? Promise.resolve()
-    const file = new ManagedFile({ place: this.place, log: this.#log, launch, free })
+    const file = new ManagedFile({
+      place: this.place,
+      log: this.#log,
+      launch,
+      free,
+      beginTimeoutMs: this.#beginTimeoutMs,
+    })
     this.#files.set(launch.path, file)
     return file
   }
@@ -114,17 +132,26 @@ export class Files {
     assertSize(launch.size, 'the uploaded file size')
     const file = this.begin(launch)
     try {
-      await file.make(async () => await this.store(file, await open(file)))
+      await file.make(async () => {
+        const arrival = await this.store(file, await open(file))
+        return await converted(this.place, file, arrival, conversionOf(launch))
+      })
     } catch (error) {
       if (isMismatch(error)) return
       throw error
     }
   }
 
-  /** Bytes in order, into what becomes the file. */
+  /** Bytes in order, into what becomes the file; no more of them than were announced. */
   async store(file: ManagedFile, bytes: Bytes): Promise<Arrival> {
     const { signal } = file
-    const onBytes = (lengthBytes: number): void => file.advance(lengthBytes)
+    let size = 0
+    const onBytes = (lengthBytes: number): void => {
+      size += lengthBytes
+      file.advance(lengthBytes)
+      if (size > file.size)
+        assertWanted({ size, sha512: '' }, { size: file.size, expectedChecksum: '' })
+    }
     return await arrive(this.place, temporaryPath(file.path), bytes, { signal, onBytes })
   }
 
@@ -141,8 +168,10 @@ export class Files {
     void made
       .catch(() => {})
       .then(async () => {
-        if (!isElsewhere || this.#files.has(from)) return
-        for (const path of [from, configPath(from)]) await removeFile(this.place.disk, path)
+        // When we are ended it is fetched again from where it is.
+        if (!isElsewhere || this.#isClosed || this.#files.has(from)) return
+        await assertNoGateway(this.place.disk, dirname(from))
+        await removeFiles(this.place.disk, [from, configPath(from)])
       })
       .catch((error: unknown) => {
         this.#log.warn({ path: from, message: asError(error).message }, 'a source file stays')

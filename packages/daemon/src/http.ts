@@ -30,11 +30,11 @@ export function createHttpApp(): App {
     getPath: (request) => request.url.replace(/^[a-z]+:\/\/[^/?#]*/, '').replace(/[?#].*$/, ''),
   })
   app.use(async (c, next) => {
-    const { pathname, search } = new URL(c.req.url)
-    if (pathname.length > 1 && pathname.endsWith('/')) {
-      return c.redirect(`${pathname.replace(/\/+$/, '')}${search}`, 301)
-    }
-    return await next()
+    const { path } = c.req
+    const clean = path.replaceAll(/\/{2,}/g, '/').replace(/(.)\/$/, '$1')
+    if (clean === path) return await next()
+    const [search = ''] = /\?[^#]*/.exec(c.req.url) ?? []
+    return c.redirect(`${clean}${search}`, 301)
   })
   app.notFound((c) => tell(c, 404, '404 page not found'))
   app.onError((error, c) => tell(c, 500, error.message))

@@ -3,18 +3,24 @@
 
 import { dirname } from 'node:path'
 import { makeParents } from '@backing-image/backend-local'
-import { ImageError, asError, isImageError } from '@backing-image/core'
+import { ImageError, asError } from '@backing-image/core'
 import { type Arrival, type Place, assertWanted } from './arrival.ts'
-import { modificationTimeOf, removeFile, writeConfig } from './config-file.ts'
+import {
+  modificationTimeAt,
+  modificationTimeOf,
+  removeFiles,
+  tellConfig,
+  writeConfig,
+} from './config-file.ts'
 import { type Found, blockBytes, findFile } from './existing.ts'
 import type { FileInfo, FileState } from './file-info.ts'
 import { assertNoGateway } from './gateway-files.ts'
 import { type Launch, emptyInfo } from './image-files.ts'
 import type { Log } from './log.ts'
-import { configPath, temporaryPath } from './paths.ts'
+import { configPath, scratchPaths } from './paths.ts'
 
 /** How long a source may take to give the first byte (contract §4.3). */
-const beginTimeoutMs = 60_000
+const usualBeginTimeoutMs = 60_000
 /** Copies of one file that are sent at a time (contract §2.6). */
 const sendingLimit = 3
 
@@ -24,6 +30,7 @@ export interface ManagedFileOptions {
   launch: Launch
   /** Resolves when nobody works on a file of the same path any more. */
   free: Promise<void>
+  beginTimeoutMs?: number | undefined
 }
 
 export class ManagedFile {
@@ -33,13 +40,15 @@ export class ManagedFile {
   readonly #info: FileInfo
   readonly #ending = new AbortController()
   readonly #prepared: Promise<void>
+  readonly #beginTimeoutMs: number
   #working: Promise<unknown> = Promise.resolve()
 
-  constructor({ place, log, launch, free }: ManagedFileOptions) {
+  constructor({ place, log, launch, free, beginTimeoutMs }: ManagedFileOptions) {
     this.#place = place
     this.#log = log
     this.#launch = launch
     this.#info = emptyInfo(launch)
+    this.#beginTimeoutMs = beginTimeoutMs ?? usualBeginTimeoutMs
     this.#prepared = this.#prepare(free)
     this.#working = this.#prepared
   }
@@ -56,14 +65,26 @@ export class ManagedFile {
     return this.#info.state
   }
 
+  /** In bytes, as far as it is known how many will come; 0 or less where it is not. */
+  get size(): number {
+    return this.#info.size
+  }
+
   /** Aborted when nobody wants the file any more, or it has failed. */
   get signal(): AbortSignal {
     return this.#ending.signal
   }
 
-  /** As it stands; a ready file that has changed is `unknown` from now on (contract §3.6). */
+  /**
+   * As it stands; a ready file that has changed is `unknown` from now on (contract §3.6), and one that can
+   * not be looked at is so as long as that lasts: the others are to be told of all the same.
+   */
   async info(): Promise<FileInfo> {
-    await this.#watchReady()
+    try {
+      await this.#watchReady()
+    } catch (error) {
+      return { ...this.#info, state: 'unknown', message: asError(error).message }
+    }
     return { ...this.#info }
   }
 
@@ -123,15 +144,9 @@ export class ManagedFile {
   /** Nobody wants it any more: its work ends. Resolves when nothing is written any more. */
   async end(): Promise<void> {
     this.#ending.abort(new ImageError('cancelled', 'the file was removed or forgotten'))
+    // What is made is being worked on only when it has been prepared.
+    await this.#prepared
     await this.#working
-  }
-
-  /** Takes the file away, with what goes along. To be called after `end`. */
-  async erase(): Promise<void> {
-    const { disk } = this.#place
-    for (const path of [temporaryPath(this.path), configPath(this.path), this.path]) {
-      await removeFile(disk, path)
-    }
   }
 
   /** Runs `send` beside at most two others. Rejects with why it can not; else it has begun. */
@@ -171,7 +186,8 @@ export class ManagedFile {
       await assertNoGateway(this.#place.disk, dirname(this.path))
       const found = await this.#reusable()
       if (found) return await this.#adopt(found)
-      await removeFile(this.#place.disk, temporaryPath(this.path))
+      await removeFiles(this.#place.disk, scratchPaths(this.path))
+      this.signal.throwIfAborted()
     } catch (error) {
       this.fail(asError(error))
       return
@@ -179,9 +195,9 @@ export class ManagedFile {
     this.#info.state = 'starting'
     const timer = setTimeout(() => {
       if (this.state !== 'starting') return
-      const what = `failed to wait for processing begin in ${beginTimeoutMs / 1000} seconds`
+      const what = `failed to wait for processing begin in ${this.#beginTimeoutMs / 1000} seconds`
       this.fail(new ImageError('unavailable', `${what}, current state starting`))
-    }, beginTimeoutMs).unref()
+    }, this.#beginTimeoutMs).unref()
     this.signal.addEventListener('abort', () => clearTimeout(timer))
   }
 
@@ -191,32 +207,20 @@ export class ManagedFile {
     const found = await this.#look(size)
     if (!found) return undefined
     if (expectedChecksum === '' || expectedChecksum === found.currentChecksum) return found
-    const { currentChecksum } = found
-    const { path } = this
-    this.#log.warn({ path, expectedChecksum, currentChecksum }, 'the file on the disk is another')
+    const about = { path: this.path, expectedChecksum, currentChecksum: found.currentChecksum }
+    this.#log.warn(about, 'the file on the disk is another')
     return undefined
   }
 
   #look(sizeWanted: number): Promise<Found | undefined> {
-    const { signal } = this
-    return findFile(this.#place, this.path, { sizeWanted, signal, log: this.#log })
+    return findFile(this.#place, this.path, { sizeWanted, signal: this.signal, log: this.#log })
   }
 
   async #adopt(found: Found): Promise<void> {
+    await tellConfig(this.#place, { ...this.#info, ...found }, this.#log)
     this.signal.throwIfAborted()
-    const adopted: FileInfo = { ...this.#info, ...found }
-    await this.#tellConfig(adopted)
     this.#becomeReady(found)
     this.#log.info({ path: this.path, size: found.size }, 'file of the disk is reused')
-  }
-
-  /** Without it the file would be hashed again some time: no reason to refuse it now. */
-  async #tellConfig(info: FileInfo): Promise<void> {
-    try {
-      await writeConfig(this.#place.disk, this.#place.root, info)
-    } catch (error) {
-      this.#log.warn({ path: this.path, message: asError(error).message }, 'no config was written')
-    }
   }
 
   async #publish({ temporary, size, sha512, shape }: Arrival): Promise<void> {
@@ -235,7 +239,13 @@ export class ManagedFile {
       const { disk, root } = this.#place
       // First, so that nobody sees the file without it (contract §3.6).
       await writeConfig(disk, root, { ...this.#info, ...found })
-      await temporary.commit(root, this.path, { ifAbsent: false, signal: this.signal })
+      try {
+        await temporary.commit(root, this.path, { ifAbsent: false, signal: this.signal })
+      } catch (error) {
+        await removeFiles(disk, [configPath(this.path)]).catch(() => {})
+        throw error
+      }
+      this.signal.throwIfAborted()
       this.#becomeReady(found)
       this.#log.info({ path: this.path, size, sha512 }, 'file is ready')
     } catch (error) {
@@ -256,23 +266,14 @@ export class ManagedFile {
   async #watchReady(): Promise<void> {
     const info = this.#info
     if (info.state !== 'ready') return
-    const modificationTime = await this.#modificationTime()
+    const modificationTime = await modificationTimeAt(this.#place.disk, this.path)
     if (info.state !== 'ready' || modificationTime === info.modificationTime) return
+    if (this.signal.aborted) return
     info.state = 'unknown'
     info.message = `ready file is suddenly modified at ${modificationTime}, need to re-check the checksum`
     info.modificationTime = modificationTime
     this.#log.warn({ path: this.path, modificationTime }, 'a ready file was modified')
     this.#working = this.#recheck()
-  }
-
-  /** Empty where there is no file. */
-  async #modificationTime(): Promise<string> {
-    try {
-      return modificationTimeOf(await this.#place.disk.lstat(this.path))
-    } catch (error) {
-      if (isImageError(error, 'not_found')) return ''
-      throw error
-    }
   }
 
   /** The file is not touched, whatever is found. */
@@ -288,7 +289,7 @@ export class ManagedFile {
             `${found.currentChecksum}, previous checksum ${before}`,
         )
       }
-      await this.#tellConfig({ ...this.#info, ...found })
+      await tellConfig(this.#place, { ...this.#info, ...found }, this.#log)
       this.#becomeReady(found)
     } catch (error) {
       this.#info.state = 'failed'

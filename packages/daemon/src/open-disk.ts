@@ -4,6 +4,7 @@ import { mkdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { openDisk } from '@backing-image/backend-local'
 import { Hasher } from '@backing-image/core'
+import { confined } from './confined.ts'
 import { Disk } from './disk.ts'
 import { readDiskUuid } from './disk-config.ts'
 import { type Listening, startHttp } from './http.ts'
@@ -28,7 +29,11 @@ export async function serveDisk(
     await mkdir(join(root, folder), { recursive: true })
   }
   const hasher = new Hasher()
-  const disk = new Disk({ place: { root, disk: openDisk(root), hasher }, log, fetcher })
+  const disk = new Disk({
+    place: { root, disk: confined(openDisk(root), root), hasher },
+    log,
+    fetcher,
+  })
   try {
     const syncService = await startHttp(createSyncApp(disk), syncListen, log)
     log.info({ disk: root, diskUuid, port: syncService.port }, 'the file service listens')

@@ -4,13 +4,13 @@
 //   <disk>/backing-images/<name>-<uuid>/backing    an image; while it comes backing.tmp, beside it backing.cfg
 //   <disk>/tmp/<name>-<uuid>                       what a data source has made; .tmp and .cfg as above
 
-import { basename, dirname, isAbsolute, join, resolve, sep } from 'node:path'
+import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path'
 import { ImageError } from '@backing-image/core'
 
 /** What Longhorn keeps on the same disk and no request may touch. */
 const reserved = new Set(['longhorn-disk.cfg', 'replicas'])
-/** Longhorn names have at most 63; a file system takes 255 bytes. */
-const partBytesMax = 200
+/** Longhorn names have at most 63; a file system takes 255 bytes, with what goes behind. */
+const folderBytesMax = 200
 
 /** The file that says whose disk it is. */
 export function diskConfigPath(disk: string): string {
@@ -37,6 +37,27 @@ export function temporaryPath(path: string): string {
   return `${path}.tmp`
 }
 
+/** What may be left of a file that did not come to its end: of its conversions, and of its config. */
+export function scratchPaths(path: string): string[] {
+  const temporary = temporaryPath(path)
+  return [
+    temporary,
+    rawScratch(temporary),
+    qcow2Scratch(temporary),
+    temporaryPath(configPath(path)),
+  ]
+}
+
+/** Where the plain bytes of a file that came as qcow2 are written (contract §3.1). */
+export function rawScratch(path: string): string {
+  return `${path}-raw.tmp`
+}
+
+/** The same the other way round. */
+export function qcow2Scratch(path: string): string {
+  return `${path}.qcow2tmp`
+}
+
 /** Where it is written what a file is. */
 export function configPath(path: string): string {
   return `${path}.cfg`
@@ -54,7 +75,7 @@ function folderName(name: string, uuid: string): string {
     ['uuid', uuid],
   ] as const) {
     const isPlain = text !== '' && !/[/\0]/.test(text) && !text.startsWith('.')
-    if (isPlain && Buffer.byteLength(text) <= partBytesMax) continue
+    if (isPlain && Buffer.byteLength(`${name}-${uuid}`) <= folderBytesMax) continue
     throw new ImageError(
       'invalid_argument',
       `The ${what} ${JSON.stringify(text.slice(0, 80))} is no part of a path.`,
@@ -70,12 +91,14 @@ function folderName(name: string, uuid: string): string {
 export function assertFilePath(disk: string, path: string): string {
   const root = resolve(disk)
   const clean = isAbsolute(path) ? resolve(path) : ''
-  const [first = ''] = clean.slice(root.length + 1).split(sep)
-  const isInside = clean.startsWith(root === sep ? sep : `${root}${sep}`) && !reserved.has(first)
+  const [first = ''] = clean === '' ? [] : relative(root, clean).split(sep)
+  // A gateway on the same disk keeps what is its own behind a point.
+  const isInside = first !== '' && !first.startsWith('.') && !reserved.has(first)
   if (isInside && !/\.(?:tmp|cfg)$/.test(clean) && !path.includes('\0')) return clean
   throw new ImageError(
     'invalid_argument',
     `The file ${JSON.stringify(path.slice(0, 300))} can not be one of this disk: an absolute path ` +
-      `under ${root} is expected, outside of ${[...reserved].join(' and ')}, and no .tmp or .cfg.`,
+      `under ${root} is expected, outside of ${[...reserved].join(' and ')} and what begins with a ` +
+      'point, and no .tmp or .cfg.',
   )
 }

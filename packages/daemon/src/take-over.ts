@@ -7,12 +7,14 @@ import { makeParents, readFlags, readObject, syncUpwards } from '@backing-image/
 import { ImageError } from '@backing-image/core'
 import { type Arrival, type Place, sha512Of } from './arrival.ts'
 import { modificationTimeOf, readConfig } from './config-file.ts'
+import { assertNoGateway } from './gateway-files.ts'
 import type { ManagedFile } from './managed-file.ts'
 import { shapeOf } from './shape.ts'
 
 /** Rejects where there is no such file, and when it changes meanwhile; then it stays where it is. */
 export async function takeOver(place: Place, file: ManagedFile, from: string): Promise<Arrival> {
   const { disk, hasher, root } = place
+  await assertNoGateway(disk, dirname(from))
   const stats = await durableStats(place, from)
   const size = Number(stats.size)
   file.advance(size)
