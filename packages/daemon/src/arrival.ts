@@ -40,14 +40,13 @@ export async function arrive(
   try {
     await temporary.appendDirectly()
     const inspector = new ShapeInspector()
-    const hashing = place.hasher.digest(bytes, ['sha512'])
+    const hashing = place.hasher.digest(told(bytes, onBytes), ['sha512'])
     let size = 0
     for await (const piece of hashing.bytes) {
       signal.throwIfAborted()
       inspector.write(piece)
       await temporary.append(piece)
       size += piece.length
-      onBytes(piece.length)
     }
     signal.throwIfAborted()
     const { sha512 } = await hashing.digests()
@@ -56,6 +55,17 @@ export async function arrive(
   } catch (error) {
     await temporary.discard()
     throw error
+  }
+}
+
+/** Told as they come: what is hashed is gathered to large pieces first, and a slow source has begun. */
+async function* told(
+  bytes: Bytes,
+  onBytes: (lengthBytes: number) => void,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const chunk of bytes) {
+    onBytes(chunk.length)
+    yield chunk
   }
 }
 

@@ -6,7 +6,7 @@ import { Busboy } from '@fastify/busboy'
 import { ImageError, asError } from '@backing-image/core'
 
 /** How long a sender may be silent while we wait for it (contract §4.3). */
-const idleTimeoutMs = 30_000
+const usualIdleTimeoutMs = 30_000
 /** What is buffered between the parser and us. */
 const bufferBytes = 1024 * 1024
 const partsMax = 100
@@ -18,6 +18,7 @@ const partsMax = 100
 export async function* readChunkPart(
   request: IncomingMessage,
   signal: AbortSignal,
+  idleTimeoutMs: number = usualIdleTimeoutMs,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const contentType = request.headers['content-type'] ?? ''
   const parser = openParser(contentType)
@@ -48,7 +49,7 @@ export async function* readChunkPart(
   parser.on('error', (error) => stop(broken(asError(error).message)))
   signal.addEventListener('abort', onAbort)
   request.on('close', onGone)
-  const watch = watchIdle(request, () =>
+  const watch = watchIdle(request, idleTimeoutMs, () =>
     stop(new ImageError('cancelled', `no byte came for ${idleTimeoutMs} ms`)),
   )
   try {
@@ -91,7 +92,11 @@ function openParser(contentType: string): InstanceType<typeof Busboy> {
 }
 
 /** Only while we would take more: our own slowness is nobody's silence. */
-function watchIdle(request: IncomingMessage, onIdle: () => void): NodeJS.Timeout {
+function watchIdle(
+  request: IncomingMessage,
+  idleTimeoutMs: number,
+  onIdle: () => void,
+): NodeJS.Timeout {
   let before = request.socket.bytesRead
   let changedAtMs = performance.now()
   return setInterval(() => {
@@ -100,7 +105,7 @@ function watchIdle(request: IncomingMessage, onIdle: () => void): NodeJS.Timeout
     if (bytesRead !== before || request.isPaused() || request.complete) changedAtMs = nowMs
     before = bytesRead
     if (nowMs - changedAtMs >= idleTimeoutMs) onIdle()
-  }, 1000).unref()
+  }, idleTimeoutMs / 30).unref()
 }
 
 function broken(what: string): ImageError {

@@ -159,7 +159,7 @@ export class DataSource {
 
   async #begin(): Promise<void> {
     const { sourceType } = this.#options
-    const begin = beginnings[sourceType]
+    const begin = beginnings.get(sourceType)
     if (begin) return await begin(this.#options, this.launch(0))
     throw new ImageError('invalid_argument', `unknown data source type: ${sourceType}`)
   }
@@ -185,29 +185,31 @@ export class DataSource {
 
 type Begin = (options: DataSourceParts, launch: Launch) => Promise<void>
 
-const beginnings: { [sourceType: string]: Begin | undefined } = {
-  upload: async () => {},
-  download: async ({ disk, parameters }, launch) => {
-    disk.download(launch, wanted(parameters, 'url'))
-  },
-  'export-from-volume': async (options, launch) => await beginExport(options, launch),
-  restore: async ({ disk, parameters, credential }, launch) => {
-    const url = wanted(parameters, 'backup-url')
-    const concurrentLimit = naturalOf(wanted(parameters, 'concurrent-limit'))
-    if (concurrentLimit === undefined) {
-      throw new ImageError('invalid_argument', 'the parameter concurrent-limit is no number')
-    }
-    disk.restore(launch, { url, concurrentLimit, credential })
-  },
-  clone: async ({ disk, parameters, credential }, launch) => {
-    disk.clone(launch, {
-      name: wanted(parameters, 'backing-image'),
-      uuid: wanted(parameters, 'backing-image-uuid'),
-      encryption: wanted(parameters, 'encryption'),
-      credential,
-    })
-  },
-}
+const beginnings = new Map<string, Begin>(
+  Object.entries<Begin>({
+    upload: async () => {},
+    download: async ({ disk, parameters }, launch) => {
+      disk.download(launch, wanted(parameters, 'url'))
+    },
+    'export-from-volume': async (options, launch) => await beginExport(options, launch),
+    restore: async ({ disk, parameters, credential }, launch) => {
+      const url = wanted(parameters, 'backup-url')
+      const concurrentLimit = naturalOf(wanted(parameters, 'concurrent-limit'))
+      if (concurrentLimit === undefined) {
+        throw new ImageError('invalid_argument', 'the parameter concurrent-limit is no number')
+      }
+      disk.restore(launch, { url, concurrentLimit, credential })
+    },
+    clone: async ({ disk, parameters, credential }, launch) => {
+      disk.clone(launch, {
+        name: wanted(parameters, 'backing-image'),
+        uuid: wanted(parameters, 'backing-image-uuid'),
+        encryption: wanted(parameters, 'encryption'),
+        credential,
+      })
+    },
+  }),
+)
 
 async function beginExport(options: DataSourceParts, launch: Launch): Promise<void> {
   const { disk, parameters, log, requestExport } = options

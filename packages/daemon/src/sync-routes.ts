@@ -22,7 +22,7 @@ export function createSyncApp(files: Disk): App {
     return c.json(Object.fromEntries(list.map((info) => [info.filePath, info])))
   })
   app.post('/v1/files', async (c) => {
-    const launch = launchers[c.req.query('action') ?? '']
+    const launch = launchers.get(c.req.query('action') ?? '')
     if (!launch) return c.notFound()
     await launch(c, files)
     return c.body('', 200)
@@ -94,42 +94,44 @@ function launchOf(c: Call, pathKey: string, hasSize: boolean): Launch {
   }
 }
 
-const launchers: { [action: string]: Launcher | undefined } = {
-  fetch: async (c, disk) => {
-    const source = wanted(c, 'src-file-path')
-    wanted(c, 'disk-uuid')
-    await disk.fetch(launchOf(c, 'dst-file-path', true), source)
-  },
-  upload: async (c, disk) => {
-    const { incoming } = c.env
-    await disk.upload(launchOf(c, 'file-path', true), async (file) =>
-      readChunkPart(incoming, file.signal),
-    )
-  },
-  downloadFromURL: async (c, disk) => {
-    disk.download(launchOf(c, 'file-path', false), wanted(c, 'url'))
-  },
-  receiveFromPeer: async (c, disk) => {
-    const port = integer(c, 'port')
-    const fileType = c.req.query('file-type') ?? ''
-    await disk.receive(launchOf(c, 'file-path', true), { port, fileType })
-  },
-  restoreFromBackupURL: async (c, disk) => {
-    const launch = launchOf(c, 'file-path', false)
-    const url = wanted(c, 'backup-url')
-    const concurrentLimit = integer(c, 'concurrent-limit')
-    disk.restore(launch, { url, concurrentLimit, credential: await readValues(c) })
-  },
-  cloneFromBackingImage: async (c, disk) => {
-    const launch = launchOf(c, 'file-path', false)
-    disk.clone(launch, {
-      name: wanted(c, 'backing-image'),
-      uuid: wanted(c, 'backing-image-uuid'),
-      encryption: wanted(c, 'encryption'),
-      credential: await readValues(c),
-    })
-  },
-}
+const launchers = new Map<string, Launcher>(
+  Object.entries<Launcher>({
+    fetch: async (c, disk) => {
+      const source = wanted(c, 'src-file-path')
+      wanted(c, 'disk-uuid')
+      await disk.fetch(launchOf(c, 'dst-file-path', true), source)
+    },
+    upload: async (c, disk) => {
+      const { incoming } = c.env
+      await disk.upload(launchOf(c, 'file-path', true), async (file) =>
+        readChunkPart(incoming, file.signal),
+      )
+    },
+    downloadFromURL: async (c, disk) => {
+      disk.download(launchOf(c, 'file-path', false), wanted(c, 'url'))
+    },
+    receiveFromPeer: async (c, disk) => {
+      const port = integer(c, 'port')
+      const fileType = c.req.query('file-type') ?? ''
+      await disk.receive(launchOf(c, 'file-path', true), { port, fileType })
+    },
+    restoreFromBackupURL: async (c, disk) => {
+      const launch = launchOf(c, 'file-path', false)
+      const url = wanted(c, 'backup-url')
+      const concurrentLimit = integer(c, 'concurrent-limit')
+      disk.restore(launch, { url, concurrentLimit, credential: await readValues(c) })
+    },
+    cloneFromBackingImage: async (c, disk) => {
+      const launch = launchOf(c, 'file-path', false)
+      disk.clone(launch, {
+        name: wanted(c, 'backing-image'),
+        uuid: wanted(c, 'backing-image-uuid'),
+        encryption: wanted(c, 'encryption'),
+        credential: await readValues(c),
+      })
+    },
+  }),
+)
 
 /** Contract §2.5: gzip as a file, or for Longhorn's second engine the bytes as they are. */
 async function download(c: Call, files: Disk): Promise<Response> {

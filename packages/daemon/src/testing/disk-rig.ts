@@ -75,7 +75,7 @@ export function withDisk(
         await listening.close()
         await disk.close()
         await hasher.close()
-        await fetcher.close()
+        fetcher.close()
       }
       await eventually('no file is open', async () => (await openFiles(root)).length === 0)
     })
@@ -92,21 +92,23 @@ export async function askOf(
     redirect: 'manual',
     ...(body !== undefined && { body }),
     ...(isStream && { duplex: 'half' }),
-  } as RequestInit)
+  })
   const bytes = Buffer.from(await response.arrayBuffer())
   const { status, headers } = response
   return { status, text: bytes.toString('utf8'), headers, body: bytes }
 }
 
 async function untilOf(disk: Disk, path: string, states: string[]): Promise<FileInfo> {
-  let info = await disk.get(path)
+  let found: FileInfo | undefined
   await eventually(`${path} is ${states.join(' or ')}`, async () => {
-    info = await disk.get(path)
-    if (states.includes(info.state)) return true
-    if (info.state === 'failed') throw new Error(`It has failed: ${info.message}`)
+    // An upload is known only when its head has been read.
+    found = (await disk.list()).find((each) => each.filePath === path)
+    if (found === undefined || states.includes(found.state)) return found !== undefined
+    if (found.state === 'failed') throw new Error(`It has failed: ${found.message}`)
     return false
   })
-  return info
+  assert.ok(found)
+  return found
 }
 
 async function leftOf(root: string): Promise<string[]> {
