@@ -24,6 +24,8 @@ export interface DataSourceParts {
   requestExport: (order: ExportOrder) => Promise<void>
   /** How long the first byte may take to come; 60 s unless a test wants less (contract §4.3). */
   beginTimeoutMs?: number
+  /** Where a volume's replica sends to; 8002 unless a test wants another (contract §0). */
+  exportPort?: number
 }
 
 export interface ExportOrder {
@@ -45,8 +47,7 @@ export interface DataSourceInfo extends Omit<FileInfo, 'state'> {
 }
 
 const usualBeginTimeoutMs = 60_000
-/** Where a volume's replica sends to (contract §0). */
-const exportPort = 8002
+const usualExportPort = 8002
 const exportTimeoutSeconds = 60
 const tickMs = 1_000
 const notBegun: ReadonlySet<string> = new Set(['', 'pending', 'starting'])
@@ -220,8 +221,9 @@ async function beginExport(options: DataSourceParts, launch: Launch): Promise<vo
     naturalOf(parameters['file-sync-http-client-timeout']) ?? exportTimeoutSeconds
   // Longhorn's user says `export-type`, which the process it starts was never told to read.
   const fileType = parameters['file-type'] || parameters['export-type'] || ''
-  await disk.receive({ ...launch, size }, { port: exportPort, fileType })
-  const order = { snapshotName, senderAddress, port: exportPort, timeoutSeconds }
+  const port = options.exportPort ?? usualExportPort
+  await disk.receive({ ...launch, size }, { port, fileType })
+  const order = { snapshotName, senderAddress, port, timeoutSeconds }
   // Longhorn waits for the first byte all the same: until the time for that is over it is `starting`.
   void requestExport(order).catch((error: unknown) => {
     const { message } = asError(error)

@@ -1,0 +1,100 @@
+// What a data source makes of the format: plain bytes for the second engine, qcow2 for who exports a volume as
+// such (contract §3.7). It needs qemu-img.
+
+import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
+import { join } from 'node:path'
+import { qcow2Image } from '@backing-image/core/testing'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import type { DataSourceParts } from './data-source.ts'
+import { sendFile } from './ssync/sender.ts'
+import { type DiskRig, anyBytes, put, sha512, sourceOf } from './testing/disk-rig.ts'
+import { formOf, withSource } from './testing/source-rig.ts'
+
+const sources = suite('data sources that convert')
+const content = anyBytes(700 * 1024)
+const hasQemuImg = ((): boolean => {
+  try {
+    execFileSync('qemu-img', ['--version'])
+    return true
+  } catch {
+    return false
+  }
+})()
+const ifThere = hasQemuImg ? sources : sources.skip
+
+ifThere(
+  'for the second engine make plain bytes of an upload, whose checksum is that of those',
+  withSource({ parameters: { 'data-engine': 'v2' } }, async ({ ask, until }, rig) => {
+    const bytes = qcow2Image()
+    const query = `?action=upload&size=${bytes.length}`
+    assert.is((await ask('POST', query, formOf(bytes))).status, 200)
+    const info = await until('ready-for-transfer')
+    const plain = Buffer.alloc(1024 * 1024)
+    assert.equal([info.size, info.virtualSize], [plain.length, plain.length])
+    assert.is(info.currentChecksum, sha512(plain))
+    assert.ok((await readFile(sourceOf(rig))).equals(plain))
+    assert.is((await rig.left()).length, 2)
+  }),
+)
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0)
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  await new Promise((done) => server.close(done))
+  return port
+}
+
+/** A source whose replica sends these bytes when it is asked to. */
+async function exportOf(
+  rig: DiskRig,
+  volume: Buffer,
+  format: Record<string, string>,
+): Promise<Partial<DataSourceParts>> {
+  const from = join(rig.root, 'replica')
+  await put(from, volume)
+  return {
+    sourceType: 'export-from-volume',
+    exportPort: await freePort(),
+    parameters: {
+      'snapshot-name': 's',
+      'sender-address': '10.0.0.1:10000',
+      'volume-size': String(volume.length),
+      ...format,
+    },
+    requestExport: async ({ port, senderAddress, snapshotName, timeoutSeconds }) => {
+      assert.equal([senderAddress, snapshotName, timeoutSeconds], ['10.0.0.1:10000', 's', 60])
+      const { signal } = new AbortController()
+      const { disk } = rig.disk.place
+      await sendFile({ path: from, disk, address: `127.0.0.1:${port}`, signal })
+    },
+  }
+}
+
+for (const [key, volume] of [
+  ['file-type', content],
+  ['export-type', Buffer.alloc(1024 * 1024)],
+] as const) {
+  ifThere(
+    `export a volume as qcow2 where ${key} says so, in whole sectors`,
+    withSource(
+      async (rig) => await exportOf(rig, volume, { [key]: 'qcow2' }),
+      async ({ until }, rig) => {
+        const info = await until('ready-for-transfer')
+        const bytes = await readFile(sourceOf(rig))
+        assert.is(bytes.subarray(0, 4).toString('latin1'), 'QFI\xfb')
+        const { size, virtualSize } = info
+        assert.equal([size % 512, size, virtualSize], [0, bytes.length, volume.length])
+        const plain = join(rig.root, 'plain')
+        execFileSync('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', sourceOf(rig), plain])
+        assert.ok((await readFile(plain)).equals(volume))
+      },
+    ),
+  )
+}
+
+sources.run()
