@@ -1,32 +1,25 @@
 // What a data source makes of the format: plain bytes for the second engine, qcow2 for who exports a volume as
-// such (contract §3.7). It needs qemu-img.
+// such (contract §3.7), by the real qemu-img.
+//
+//   node scripts/test.js e2e/daemon-export.test.js
 
 import { execFileSync } from 'node:child_process'
-import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
-import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
-import { qcow2Image } from '@backing-image/core/testing'
+import { qcow2Image } from '../packages/core/dist/testing/index.js'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { DataSourceParts } from './data-source.ts'
-import { sendFile } from './ssync/sender.ts'
-import { type DiskRig, anyBytes, put, sha512, sourceOf } from './testing/disk-rig.ts'
-import { formOf, withSource } from './testing/source-rig.ts'
+import { sendFile } from '../packages/daemon/dist/ssync/sender.js'
+import { anyBytes, put, sha512, sourceOf } from '../packages/daemon/dist/testing/disk-rig.js'
+import { formOf, withSource } from '../packages/daemon/dist/testing/source-rig.js'
+import { freePort, requireTools } from './machine.js'
 
 const sources = suite('data sources that convert')
 const content = anyBytes(700 * 1024)
-const hasQemuImg = ((): boolean => {
-  try {
-    execFileSync('qemu-img', ['--version'])
-    return true
-  } catch {
-    return false
-  }
-})()
-const ifThere = hasQemuImg ? sources : sources.skip
 
-ifThere(
+sources.before(() => requireTools('qemu-img'))
+
+sources(
   'for the second engine make plain bytes of an upload, whose checksum is that of those',
   withSource({ parameters: { 'data-engine': 'v2' } }, async ({ ask, until }, rig) => {
     const bytes = qcow2Image()
@@ -41,20 +34,8 @@ ifThere(
   }),
 )
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0)
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  await new Promise((done) => server.close(done))
-  return port
-}
-
 /** A source whose replica sends these bytes when it is asked to. */
-async function exportOf(
-  rig: DiskRig,
-  volume: Buffer,
-  format: Record<string, string>,
-): Promise<Partial<DataSourceParts>> {
+async function exportOf(rig, volume, format) {
   const from = join(rig.root, 'replica')
   await put(from, volume)
   return {
@@ -78,8 +59,8 @@ async function exportOf(
 for (const [key, volume] of [
   ['file-type', content],
   ['export-type', Buffer.alloc(1024 * 1024)],
-] as const) {
-  ifThere(
+]) {
+  sources(
     `export a volume as qcow2 where ${key} says so, in whole sectors`,
     withSource(
       async (rig) => await exportOf(rig, volume, { [key]: 'qcow2' }),
