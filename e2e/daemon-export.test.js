@@ -61,7 +61,7 @@ for (const [key, volume] of [
   ['export-type', Buffer.alloc(1024 * 1024)],
 ]) {
   sources(
-    `export a volume as qcow2 where ${key} says so, in whole sectors`,
+    `export a volume as qcow2 where ${String(key)} says so, in whole sectors`,
     withSource(
       async (rig) => await exportOf(rig, volume, { [key]: 'qcow2' }),
       async ({ until }, rig) => {
