@@ -14,13 +14,17 @@ const packages = {
   curl: 'curl',
   dd: 'coreutils',
   du: 'coreutils',
+  gzip: 'gzip',
+  mount: 'mount',
   nginx: 'nginx-light',
   openssl: 'openssl',
+  'qemu-img': 'qemu-utils',
   radosgw: 'radosgw ceph-common',
   rclone: 'rclone',
   rsync: 'rsync',
   sha512sum: 'coreutils',
   sync: 'coreutils',
+  unshare: 'util-linux',
 }
 
 /** Daemons live where the PATH of a user does not lead. */

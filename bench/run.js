@@ -4,6 +4,7 @@
 //   BENCH_SCALE   1 is the size of the goals; 0.1 is a quick look that proves nothing
 //   BENCH_ROUNDS  how often each side is measured (3)
 //   BENCH_NODE_FLAGS  for the server's Node.js, such as --cpu-prof
+//   LONGHORN_BIM  the original's binary, for the bench `longhorn`; see longhorn.js
 //   BENCH_DIR     where the files go; it should be on the medium that matters (the temporary folder)
 
 import { mkdtempSync, rmSync, statfsSync } from 'node:fs'
@@ -12,6 +13,7 @@ import { join } from 'node:path'
 import { prepare } from '../scripts/install.js'
 import * as download from './download.js'
 import { formatTable } from './figure.js'
+import * as longhorn from './longhorn.js'
 import * as many from './many.js'
 import * as memory from './memory.js'
 import { endAll, packageOfMissing } from './program.js'
@@ -20,7 +22,7 @@ import * as sparse from './sparse.js'
 import * as sync from './sync.js'
 import * as upload from './upload.js'
 
-const benches = { upload, sparse, download, memory, many, s3, sync }
+const benches = { upload, sparse, download, memory, many, s3, sync, longhorn }
 /** What the kernel calls a file system in memory (statfs(2)). */
 const tmpfsMagic = 0x01021994
 
