@@ -83,7 +83,10 @@ export async function startHttp(app: App, listen: Address, log: Log): Promise<Li
   }
 }
 
-/** Sends bytes through Node's own stream; a client that goes, or a failure, ends in a cut connection. */
+/**
+ * Sends bytes through Node's own stream; a client that goes, or a failure, ends in a cut connection. A
+ * chunk has left before the next is asked for, so that its memory may be lent.
+ */
 export async function sendStream(
   c: Call,
   headers: Record<string, string | number>,
@@ -97,7 +100,7 @@ export async function sendStream(
   try {
     for await (const chunk of bytes) {
       if (outgoing.destroyed) break
-      if (!outgoing.write(chunk)) await drained(outgoing)
+      await sent(outgoing, chunk)
     }
     outgoing.end()
   } catch {
@@ -106,15 +109,14 @@ export async function sendStream(
   return RESPONSE_ALREADY_SENT
 }
 
-async function drained(outgoing: HttpBindings['outgoing']): Promise<void> {
+async function sent(outgoing: HttpBindings['outgoing'], chunk: Uint8Array): Promise<void> {
   await new Promise<void>((resolve) => {
     const done = (): void => {
-      outgoing.off('drain', done)
       outgoing.off('close', done)
       resolve()
     }
-    outgoing.on('drain', done)
     outgoing.on('close', done)
+    outgoing.write(chunk, done)
     if (outgoing.destroyed) done()
   })
 }

@@ -152,8 +152,7 @@ async function download(c: Call, files: Disk): Promise<Response> {
   }
   if (c.req.method === 'HEAD') return c.body(null, 200, headers)
   return await sendStream(c, headers, async (signal) => {
-    // Lent memory is not for a socket, which keeps it until it has left.
-    if (isPlain) return await readObject(disk, path, path, { signal })
-    return gzip(await readObject(disk, path, path, { lend: true, signal }))
+    const bytes = await readObject(disk, path, path, { lend: true, signal })
+    return isPlain ? bytes : gzip(bytes)
   })
 }
