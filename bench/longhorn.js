@@ -42,7 +42,7 @@ async function measureWith({ folder, scale, rounds, say, original }) {
   const sparse = await makeSparseInput(join(folder, 'sparse'), size, data)
   // Not before: the other benches need no gRPC.
   const { DaemonClient } = await import('../packages/daemon/dist/index.js')
-  const nginx = await startNginx(join(folder, 'nginx'), folder)
+  const nginx = await startNginx(join(folder, 'nginx'), folder, { isSingle: true })
   const url = `${nginx.url}/large`
   let verified = 0
   const giveOf = (input) => (side, at) => {

@@ -10,12 +10,15 @@ import { begin } from './program.js'
 
 const startTimeoutMs = 10_000
 
-/** Serves what is in `served`; its own files are in `folder`. Resolves when it answers. */
-export async function startNginx(folder, served) {
+/**
+ * Serves what is in `served`; its own files are in `folder`. Resolves when it answers. `isSingle` has one
+ * process do it all: workers outlive a master that is killed.
+ */
+export async function startNginx(folder, served, { isSingle = false } = {}) {
   mkdirSync(folder)
   const port = await freePort()
   const config = join(folder, 'nginx.conf')
-  writeFileSync(config, configuration(folder, served, port))
+  writeFileSync(config, configuration(folder, served, port, isSingle))
   const child = begin('nginx', ['-p', folder, '-c', config, '-e', join(folder, 'error.log')], {
     stdio: ['ignore', 'ignore', 'inherit'],
   })
@@ -58,12 +61,12 @@ export async function freePort() {
 }
 
 /** The values of Debian's nginx.conf where there is a choice; nothing outside of `folder`. */
-function configuration(folder, served, port) {
+function configuration(folder, served, port, isSingle) {
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
   return [
     // Its workers change to another user otherwise, who may not look into our folder.
     process.getuid() === 0 ? 'user root;' : '',
-    'worker_processes auto;',
+    isSingle ? 'master_process off;' : 'worker_processes auto;',
     'daemon off;',
     `pid ${join(folder, 'nginx.pid')};`,
     'events { worker_connections 768; }',
