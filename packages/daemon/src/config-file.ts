@@ -99,12 +99,16 @@ export async function removeFiles(disk: GuardedDisk, paths: string[]): Promise<v
   if (failures.length > 0) throw failures[0]
 }
 
-/** The modification time of the file at `path`; empty where there is none. */
-export async function modificationTimeAt(disk: GuardedDisk, path: string): Promise<string> {
+/** What tells that a file was changed; the modification time is empty where there is none. */
+export async function editionAt(
+  disk: GuardedDisk,
+  path: string,
+): Promise<{ modificationTime: string; size: number }> {
   try {
-    return modificationTimeOf(await disk.lstat(path))
+    const stats = await disk.lstat(path)
+    return { modificationTime: modificationTimeOf(stats), size: Number(stats.size) }
   } catch (error) {
-    if (isImageError(error, 'not_found')) return ''
+    if (isImageError(error, 'not_found')) return { modificationTime: '', size: 0 }
     throw error
   }
 }

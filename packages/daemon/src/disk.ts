@@ -26,6 +26,7 @@ export interface RestoreOrder {
 }
 
 const fileTypes = ['', 'raw', 'qcow2']
+const portMax = 65_535
 
 export class Disk extends Files implements ImageFiles {
   readonly #fetcher: Fetcher
@@ -60,6 +61,9 @@ export class Disk extends Files implements ImageFiles {
         'invalid_argument',
         `the file-type is ${given}: raw or qcow2 is expected`,
       )
+    }
+    if (!(Number.isInteger(port) && port >= 1 && port <= portMax)) {
+      throw new ImageError('invalid_argument', `port ${port} is none of 1 to ${portMax}`)
     }
     this.#make(launch, async (file) => await this.#receive(file, port, launch), {
       ...(fileType === 'qcow2' && { conversion: 'to qcow2' }),

@@ -93,6 +93,7 @@ export class Files {
   begin(given: Launch): ManagedFile {
     const launch = { ...given, path: assertFilePath(this.place.root, given.path) }
     if (launch.uuid === '') throw new ImageError('invalid_argument', 'no uuid is given')
+    assertChecksum(launch.expectedChecksum)
     this.#assertNew(launch)
     const free = this.#leaving.get(launch.path) ?? Promise.resolve()
     const file = new ManagedFile({
@@ -181,6 +182,16 @@ export class Files {
 
 function isMismatch(error: unknown): boolean {
   return error instanceof ImageError && error.reason === 'checksum_mismatch'
+}
+
+/** Now: later it would only be found out when all bytes have come. */
+function assertChecksum(text: string): void {
+  if (text === '' || /^[0-9a-f]{128}$/.test(text)) return
+  throw new ImageError(
+    'invalid_argument',
+    `the expected checksum ${JSON.stringify(text.slice(0, 140))} is no SHA-512: 128 lower-case hex digits ` +
+      'are expected',
+  )
 }
 
 /** Throws unless Longhorn could use a file of that size (contract §3.5). */

@@ -23,6 +23,8 @@ const keepAliveTimeoutMs = 65_000
 const headersTimeoutMs = 60_000
 /** The most that a body which is no image may have. */
 const textBytesMax = 1024 * 1024
+/** How long the rest of one that is refused may go on. */
+const discardTimeMs = 5_000
 
 /** An app whose errors are one line of text. The path is matched as it was sent, with its escapes. */
 export function createHttpApp(): App {
@@ -126,9 +128,15 @@ export async function readValues(c: Call): Promise<Record<string, string>> {
   const { incoming } = c.env
   const chunks: Buffer[] = []
   let length = 0
-  for await (const chunk of incoming as AsyncIterable<Buffer>) {
+  const whole = { destroyOnReturn: false }
+  for await (const chunk of incoming.iterator(whole) as AsyncIterable<Buffer>) {
     length += chunk.length
-    if (length > textBytesMax) throw new ImageError('invalid_argument', 'the body is too large')
+    if (length > textBytesMax) {
+      // Who sends all before it listens must come to an end, too.
+      incoming.resume()
+      setTimeout(() => incoming.destroy(), discardTimeMs).unref()
+      throw new ImageError('invalid_argument', `the body has over ${textBytesMax} bytes`)
+    }
     chunks.push(chunk)
   }
   const text = Buffer.concat(chunks).toString('utf8').trim()

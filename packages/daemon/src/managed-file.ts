@@ -6,7 +6,7 @@ import { makeParents } from '@backing-image/backend-local'
 import { ImageError, asError } from '@backing-image/core'
 import { type Arrival, type Place, assertWanted } from './arrival.ts'
 import {
-  modificationTimeAt,
+  editionAt,
   modificationTimeOf,
   removeFiles,
   tellConfig,
@@ -96,10 +96,8 @@ export class ManagedFile {
     await this.#prepared
     if (this.state === 'ready') return
     if (this.state !== 'starting') {
-      throw new ImageError(
-        'failed_precondition',
-        `invalid state ${this.state} for actual processing`,
-      )
+      const what = `invalid state ${this.state} for actual processing. ${this.#info.message}`
+      throw new ImageError('failed_precondition', what.trim())
     }
     const making = this.#make(work)
     this.#working = making.catch(() => {})
@@ -266,9 +264,9 @@ export class ManagedFile {
   async #watchReady(): Promise<void> {
     const info = this.#info
     if (info.state !== 'ready') return
-    const modificationTime = await modificationTimeAt(this.#place.disk, this.path)
-    if (info.state !== 'ready' || modificationTime === info.modificationTime) return
-    if (this.signal.aborted) return
+    const { modificationTime, size } = await editionAt(this.#place.disk, this.path)
+    const isSame = modificationTime === info.modificationTime && size === info.size
+    if (info.state !== 'ready' || isSame || this.signal.aborted) return
     info.state = 'unknown'
     info.message = `ready file is suddenly modified at ${modificationTime}, need to re-check the checksum`
     info.modificationTime = modificationTime
@@ -278,10 +276,11 @@ export class ManagedFile {
 
   /** The file is not touched, whatever is found. */
   async #recheck(): Promise<void> {
-    const { currentChecksum: before } = this.#info
+    const { currentChecksum: before, size } = this.#info
     try {
-      const found = await this.#look(0)
-      if (!found) throw new ImageError('not_found', `${this.path} is no file any more`)
+      const found = await this.#look(size)
+      if (!found)
+        throw new ImageError('data_loss', `${this.path} is no file of ${size} bytes any more`)
       if (found.currentChecksum !== before) {
         throw new ImageError(
           'data_loss',

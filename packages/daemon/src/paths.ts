@@ -91,9 +91,12 @@ function folderName(name: string, uuid: string): string {
 export function assertFilePath(disk: string, path: string): string {
   const root = resolve(disk)
   const clean = isAbsolute(path) ? resolve(path) : ''
-  const [first = ''] = clean === '' ? [] : relative(root, clean).split(sep)
-  // A gateway on the same disk keeps what is its own behind a point.
-  const isInside = first !== '' && !first.startsWith('.') && !reserved.has(first)
+  const parts = clean === '' ? [''] : relative(root, clean).split(sep)
+  const [first = ''] = parts
+  // A gateway on the same disk keeps what is its own behind a point, beside the images too.
+  const isPlain = parts.every((part) => part !== '' && !part.startsWith('.'))
+  // What goes along with a file must be none of Longhorn's either.
+  const isInside = isPlain && !reserved.has(first) && !reserved.has(configPath(first))
   if (isInside && !/\.(?:tmp|cfg)$/.test(clean) && !path.includes('\0')) return clean
   throw new ImageError(
     'invalid_argument',

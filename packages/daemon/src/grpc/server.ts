@@ -36,6 +36,8 @@ const serverOptions = {
 }
 
 const closeTimeMs = 2000
+/** Whatever was asked: a name may have megabytes. */
+const loggedLengthMax = 1000
 
 /** Rejects with `unavailable` when it can not listen there. */
 export async function startGrpc(options: GrpcOptions): Promise<RunningGrpc> {
@@ -72,7 +74,8 @@ function handlersOf(service: Service, watch: Watch, log: Log): UntypedServiceImp
             const refused = statusOf(error)
             // Who asks for what is not there looks for it: nothing is wrong.
             if (refused.code !== status.NOT_FOUND) {
-              log.warn({ method, err: asError(error) }, 'a request was refused')
+              const message = asError(error).message.slice(0, loggedLengthMax)
+              log.warn({ method, code: refused.code, message }, 'a request was refused')
             }
             done(refused)
           },

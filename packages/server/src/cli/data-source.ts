@@ -67,7 +67,8 @@ Longhorn starts it in a pod beside the daemon of the disk, and ends it when the 
 it made. Source types and their parameters; others are ignored:
   download            url
   upload              none: the bytes are sent to --listen within a minute
-  export-from-volume  snapshot-name, sender-address, volume-size, file-sync-http-client-timeout
+  export-from-volume  snapshot-name, sender-address, volume-size, file-sync-http-client-timeout,
+                      file-type or export-type: raw, qcow2
   restore             backup-url, concurrent-limit; credentials of the backup store
   clone               backing-image, backing-image-uuid, encryption; credentials of the key
 and of each data-engine. The first "=" ends the key: values may hold "=" and ",".
