@@ -1,7 +1,7 @@
 // What Longhorn has put on a disk, read from the disk itself: a daemon knows only the files that it was asked
 // for, and these are those that could be asked for.
 
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { GuardedDisk } from '@backing-image/backend-local'
 import { isImageError } from '@backing-image/core'
 import { modificationTimeOf, readConfig } from './config-file.ts'
@@ -52,7 +52,7 @@ async function imageOf(
 ): Promise<DiskImage | undefined> {
   const path = imagePath(root, name, uuid)
   try {
-    if (await isGatewayFolder(disk, join(path, '..'))) return undefined
+    if (await isGatewayFolder(disk, dirname(path))) return undefined
     const stats = await disk.lstat(path)
     if (!stats.isFile()) return undefined
     const config = await readConfig(disk, path)

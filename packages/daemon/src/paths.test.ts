@@ -63,6 +63,8 @@ const off = [
   '/data/.tmp/owner/a',
   '/data/a.tmp',
   '/data/a.cfg',
+  '/data/tmp/blocks',
+  '/data/backing-images/a-0/blocks',
   '/data/a\0b',
 ]
 for (const path of off) {

@@ -58,6 +58,9 @@ export function qcow2Scratch(path: string): string {
   return `${path}.qcow2tmp`
 }
 
+/** What goes along with a file of ours; the last is what tells a gateway's folder from Longhorn's. */
+const companions = /(?:\.tmp|\.cfg|\/blocks)$/
+
 /** Where it is written what a file is. */
 export function configPath(path: string): string {
   return `${path}.cfg`
@@ -97,11 +100,11 @@ export function assertFilePath(disk: string, path: string): string {
   const isPlain = parts.every((part) => part !== '' && !part.startsWith('.'))
   // What goes along with a file must be none of Longhorn's either.
   const isInside = isPlain && !reserved.has(first) && !reserved.has(configPath(first))
-  if (isInside && !/\.(?:tmp|cfg)$/.test(clean) && !path.includes('\0')) return clean
+  if (isInside && !companions.test(clean) && !path.includes('\0')) return clean
   throw new ImageError(
     'invalid_argument',
     `The file ${JSON.stringify(path.slice(0, 300))} can not be one of this disk: an absolute path ` +
       `under ${root} is expected, outside of ${[...reserved].join(' and ')} and what begins with a ` +
-      'point, and no .tmp or .cfg.',
+      'point, and no .tmp, .cfg or blocks.',
   )
 }
