@@ -162,7 +162,7 @@ existing(
     await rm(path)
     const first = await rig.disk.get(path)
     assert.equal([first.state, first.modificationTime], ['unknown', ''])
-    assert.match((await rig.until(path, 'failed')).message, /is no file any more/)
+    assert.match((await rig.until(path, 'failed')).message, /is no file of \d+ bytes any more/)
     await rig.disk.remove(path)
     assert.equal(await rig.left(), [])
   }),
