@@ -4,7 +4,8 @@
 //   node scripts/test.js e2e/daemon-export.test.js
 
 import { execFileSync } from 'node:child_process'
-import { readFile } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { open, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { qcow2Image } from '../packages/core/dist/testing/index.js'
 import { suite } from 'uvu'
@@ -12,9 +13,13 @@ import * as assert from 'uvu/assert'
 import { sendFile } from '../packages/daemon/dist/ssync/sender.js'
 import { anyBytes, put, sha512, sourceOf } from '../packages/daemon/dist/testing/disk-rig.js'
 import { formOf, withSource } from '../packages/daemon/dist/testing/source-rig.js'
-import { freePort, requireTools } from './machine.js'
+import { extentsOf } from '../packages/daemon/dist/ssync/extents.js'
+import { freePort, freshFolder, requireTools } from './machine.js'
 
 const sources = suite('data sources that convert')
+const { path: folder, remove } = freshFolder()
+process.on('exit', remove)
+const mebibyte = 1024 * 1024
 const content = anyBytes(700 * 1024)
 
 sources.before(() => requireTools('qemu-img'))
@@ -77,5 +82,24 @@ for (const [key, volume] of [
     ),
   )
 }
+
+sources('qemu-img tells where the data of a file is, up to its last byte', async () => {
+  const size = 64 * mebibyte + 512
+  const file = await open(join(folder, 'file'), 'wx+')
+  try {
+    await file.truncate(size)
+    await file.write(randomBytes(mebibyte), 0, mebibyte, 8 * mebibyte)
+    const found = []
+    const { signal } = new AbortController()
+    for await (const extent of extentsOf({ fd: file.fd, size, signal })) found.push(extent)
+    assert.equal(found, [
+      { begin: 0, end: 8 * mebibyte, isHole: true },
+      { begin: 8 * mebibyte, end: 9 * mebibyte, isHole: false },
+      { begin: 9 * mebibyte, end: size, isHole: true },
+    ])
+  } finally {
+    await file.close()
+  }
+})
 
 sources.run()
