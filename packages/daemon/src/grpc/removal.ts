@@ -4,16 +4,29 @@
 import { open, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { openDisk } from '@backing-image/backend-local'
+import { isImageError } from '@backing-image/core'
+import { confined } from '../confined.ts'
 import { assertNoGateway } from '../gateway-files.ts'
 import { imageFolder, sourcePath, temporaryPath } from '../paths.ts'
 
 /**
  * Removes the folder of the image and what its data source had begun; what is not there is success.
- * Rejects with `failed_precondition`, and removes nothing, where the folder is a gateway's.
+ * Rejects with `failed_precondition`, and removes nothing, where the folder is a gateway's, or a link
+ * above it leads off the disk; a link in its own place is removed as one.
  */
-export async function removeRemains(disk: string, name: string, uuid: string): Promise<void> {
-  await assertNoGateway(openDisk(disk), imageFolder(disk, name, uuid))
-  for (const path of [imageFolder(disk, name, uuid), temporaryPath(sourcePath(disk, name, uuid))]) {
+export async function removeRemains(root: string, name: string, uuid: string): Promise<void> {
+  const disk = openDisk(root)
+  const folder = imageFolder(root, name, uuid)
+  await assertNoGateway(disk, folder)
+  const paths = [folder, temporaryPath(sourcePath(root, name, uuid))]
+  for (const path of paths) {
+    await confined(disk, root)
+      .lstat(path)
+      .catch((error: unknown) => {
+        if (!isImageError(error, 'not_found')) throw error
+      })
+  }
+  for (const path of paths) {
     await rm(path, { recursive: true, force: true })
     await syncFolder(dirname(path))
   }

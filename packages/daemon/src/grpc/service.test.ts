@@ -1,6 +1,6 @@
 // The methods as longhorn-manager meets them: over a real connection, with the words it looks for.
 
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Client, credentials, status } from '@grpc/grpc-js'
@@ -186,6 +186,27 @@ service('delete takes the folder and what a data source began, and nothing besid
   await fails(client.delete(image), status.UNKNOWN, /response body content: no\n/)
   assert.equal(await readdir(join(disk, 'backing-images')), [])
 })
+
+service(
+  'delete follows no link: its own place is one that goes, above it none is passed',
+  async () => {
+    const elsewhere = await mkdtemp(join(tmpdir(), 'elsewhere-'))
+    const theirs = join(elsewhere, `${image.name}-${image.uuid}`)
+    await mkdir(theirs)
+    await writeFile(join(theirs, 'backing'), 'theirs')
+    await symlink(elsewhere, join(disk, 'backing-images'))
+    await fails(call('Delete', image), status.UNKNOWN, /leads off the disk/)
+    assert.equal(await readdir(theirs), ['backing'])
+    await rm(join(disk, 'backing-images'))
+    await mkdir(join(disk, 'backing-images'))
+    const link = join(disk, 'backing-images', `${image.name}-${image.uuid}`)
+    await symlink(theirs, link)
+    await call('Delete', image)
+    assert.equal(await readdir(theirs), ['backing'])
+    assert.equal(await readdir(join(disk, 'backing-images')), [])
+    await rm(elsewhere, { recursive: true })
+  },
+)
 
 service('of two files of one name the older is told', async () => {
   await daemon.client.fetch(spec, '')
